@@ -1,0 +1,124 @@
+"""`convnext-dense VERB`; the scripts in `tools/` call the same code.
+
+Only argument parsing happens here, so that `--help` answers at once: a verb loads its libraries when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from ._version import __version__
+from .errors import EXIT_INTERRUPTED, UserError
+
+_CFG_OPTIONS_HELP = (
+    "override config settings, e.g. train_dataloader.batch_size=4 model.backbone.with_cp=True "
+    'optim_wrapper.optimizer.betas="(0.9,0.98)" model.backbone.init_cfg=None'
+)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--work-dir", help="folder for logs and checkpoints (default: work_dirs/<config name>)"
+    )
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help=_CFG_OPTIONS_HELP)
+    parser.add_argument(
+        "--launcher",
+        choices=("none", "pytorch", "slurm"),
+        default="none",
+        help="how the processes were started",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    # torchrun's predecessor passed the rank as a flag; torchrun itself uses the environment.
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="config file, e.g. configs/upernet_convnext_b.py")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="PATH",
+        help="continue the run of the work dir from its newest checkpoint, or from PATH",
+    )
+    parser.add_argument(
+        "--load-from", metavar="PATH", help="start from the weights of a checkpoint (a new run)"
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision (fp16)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the backbone")
+    parser.add_argument(
+        "--auto-scale-lr", action="store_true", help="scale the learning rate with the total batch size"
+    )
+    _add_common(parser)
+
+
+def _add_test(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="config file that the checkpoint was trained with")
+    parser.add_argument("checkpoint", help="checkpoint file, e.g. work_dirs/<config>/iter_160000.pth")
+    parser.add_argument(
+        "--tta", action="store_true", help="test-time augmentation as the config's tta_model says"
+    )
+    parser.add_argument("--out", metavar="DIR", help="also write the predictions there (label maps as PNG)")
+    parser.add_argument("--show-dir", metavar="DIR", help="draw the first predictions beside the truth, as PNG")
+    _add_common(parser)
+
+
+def _add_prepare_data(parser: argparse.ArgumentParser) -> None:
+    from .data.prepare import add_arguments
+
+    add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+#: verb → (what it does, adds its arguments, "module:function" that runs it)
+_VERBS = {
+    "train": ("train a model", _add_train, "convnext_dense.engine.launch:train"),
+    "test": ("evaluate a checkpoint", _add_test, "convnext_dense.engine.launch:test"),
+    "prepare-data": ("get or make a data set", _add_prepare_data, "convnext_dense.data.prepare:run"),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `convnext-dense` with all its verbs."""
+    parser = argparse.ArgumentParser(
+        prog="convnext-dense", description="Detection and segmentation with ConvNeXt."
+    )
+    parser.add_argument("--version", action="version", version=f"convnext-dense {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, (summary, add_arguments, target) in _VERBS.items():
+        sub = verbs.add_parser(verb, help=summary, description=summary.capitalize() + ".")
+        add_arguments(sub)
+        sub.set_defaults(target=target)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code (0 done, 2 a mistake of the user's, 130 interrupted).
+
+    Args:
+        argv: Arguments without the program's name; those of the process if None.
+    """
+    args = build_parser().parse_args(argv)
+    module, function = args.target.split(":")
+    try:
+        getattr(import_module(module), function)(args)
+    except UserError as error:
+        if getattr(args, "debug", False):
+            traceback.print_exc()
+        # One report is enough when many processes meet the same mistake.
+        if os.environ.get("RANK", "0") == "0":
+            print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Reading configs, and adapting them to the command line and the machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+
+from ..errors import UserError, did_you_mean, nearest
+
+
+def load_config(path: str | Path, cfg_options: Sequence[str] = ()) -> Config:
+    """Read a config file and merge command-line overrides into it.
+
+    Args:
+        path: A classic text config (`_base_`, `type='...'`), `.py` or `.json`.
+        cfg_options: Overrides, each `dotted.key=value`.
+
+    Raises:
+        UserError: if the file is absent or does not parse, or an override's path does not exist.
+    """
+    path = Path(path)
+    if not path.is_file():
+        candidates = [str(p) for p in Path("configs").rglob("*.py") if "_base_" not in p.parts]
+        close = nearest(str(path), candidates)
+        hint = f"did you mean {close}? " if close else ""
+        raise UserError(
+            f"config file not found: {path}",
+            str(path.absolute()),
+            f"{hint}`ls configs` shows the shipped ones",
+        )
+    if path.suffix not in (".py", ".json"):
+        raise UserError(
+            f"a config is a .py or .json file, this is {path.suffix or 'neither'}",
+            str(path),
+            "convert it to .py",
+        )
+    try:
+        cfg = Config.fromfile(path)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the config cannot be read: {type(error).__name__}: {error}",
+            str(path),
+            "mend the file, or run with --debug for the traceback",
+        ) from error
+    overrides = _parse_cfg_options(cfg_options)
+    for key in overrides:
+        _check_override(cfg, key)
+    cfg.merge_from_dict(overrides)
+    return cfg
+
+
+def _parse_cfg_options(items: Sequence[str]) -> dict[str, Any]:
+    for item in items:
+        if "=" not in item:
+            raise UserError(
+                f"not KEY=VALUE: {item!r}",
+                "--cfg-options",
+                "write e.g. train_dataloader.batch_size=4, without spaces",
+            )
+    if not items:
+        return {}
+    # mmengine's own parser, so that values are understood as in OpenMMLab's tools.
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction)
+    return parser.parse_args(["--cfg-options", *items]).cfg_options
+
+
+def _check_override(cfg: Config, key: str) -> None:
+    """Refuse an override whose path does not exist, or whose last name looks like a misspelt one."""
+    node: Any = cfg
+    *parents, leaf = key.split(".")
+    for depth, name in enumerate([*parents, leaf]):
+        is_leaf = depth == len(parents)
+        where = ".".join(parents[:depth]) or "the config"
+        if isinstance(node, (list, tuple)):
+            if not (name.isdigit() and int(name) < len(node)):
+                raise UserError(
+                    f"no item {name!r} in the list of {len(node)}",
+                    f"--cfg-options {key}",
+                    f"{where} takes 0 … {len(node) - 1}",
+                )
+            node = node[int(name)]
+            continue
+        names = list(node.keys()) if hasattr(node, "keys") else []
+        if name in names:
+            node = node[name]
+        elif not is_leaf:
+            raise UserError(f"no key {name!r} in {where}", f"--cfg-options {key}", did_you_mean(name, names))
+        else:
+            close = nearest(name, names)
+            if close and len(close) - len(name) in (-1, 0, 1) and len(name) > 3:
+                raise UserError(
+                    f"no key {name!r} in {where}", f"--cfg-options {key}", f"did you mean {close!r}?"
+                )
+
+
+def walk_dicts(node: Any, path: str = "") -> Iterator[tuple[str, dict]]:
+    """Yield `(dotted path, dict)` of every dict in a config, outer ones first."""
+    if isinstance(node, dict):
+        yield path, node
+        for key, value in node.items():
+            yield from walk_dicts(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from walk_dicts(value, f"{path}.{index}" if path else str(index))
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON can hold it: dicts, lists, strings, numbers, booleans and None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, deque, set)):
+        return [plain(item) for item in value]
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    return plain(value.tolist()) if hasattr(value, "tolist") else repr(value)
+
+
+def config_to_json(cfg: Config) -> str:
+    """Return the resolved config as JSON text: data that can be read back without running anything."""
+    return json.dumps(plain(cfg.to_dict()), indent=1)
+
+
+def use_amp(cfg: Config) -> None:
+    """Switch the optimizer wrapper to mixed precision, as `--amp` asks."""
+    wrapper = cfg.optim_wrapper
+    if wrapper.get("type", "OptimWrapper") == "OptimWrapper":
+        wrapper.type = "AmpOptimWrapper"
+        wrapper.setdefault("loss_scale", "dynamic")
+    elif wrapper.type != "AmpOptimWrapper":
+        raise UserError(
+            f"--amp cannot turn {wrapper.type!r} into mixed precision",
+            "optim_wrapper.type",
+            "use OptimWrapper or AmpOptimWrapper",
+        )
+
+
+def adapt_to_cpu(cfg: Config) -> None:
+    """On a machine without an accelerator turn AMP to fp32 and NCCL to gloo, each with one notice."""
+    if torch.cuda.is_available():
+        return
+    wrapper = cfg.get("optim_wrapper") or {}
+    if wrapper.get("type") == "AmpOptimWrapper":
+        wrapper.type = "OptimWrapper"
+        for key in ("loss_scale", "dtype", "use_fsdp"):
+            wrapper.pop(key, None)
+        print_log("no accelerator found: mixed precision is off, training in fp32", "current")
+    cfg.env_cfg.setdefault("dist_cfg", {}).backend = "gloo"

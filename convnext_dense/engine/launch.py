@@ -1,0 +1,207 @@
+"""From parsed arguments to a finished run: the bodies of `tools/train.py` and `tools/test.py`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import find_latest_checkpoint
+
+from ..errors import EXIT_INTERRUPTED, UserError, did_you_mean
+from .config import adapt_to_cpu, load_config, use_amp
+from .distributed import check_launcher, init_cpu_process_group
+from .preflight import check_data, check_weights
+
+#: Hooks that every run of the tools has, beside those of its config.
+_TOOL_HOOKS = ({"type": "ProgressHook"}, {"type": "MetricsFileHook"}, {"type": "BroadcastBuffersHook"})
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run `tools/train.py`: check, build, train, and say where the results are."""
+    cfg = _prepare(args)
+    if args.amp:
+        use_amp(cfg)
+    if args.auto_scale_lr:
+        _enable_auto_scale_lr(cfg)
+    cfg.resume = args.resume is not None
+    if cfg.resume:
+        cfg.load_from = _checkpoint_to_resume(args.resume, cfg.work_dir)
+    elif args.load_from:
+        cfg.load_from = args.load_from
+    _skip_replaced_weights(cfg)
+    check_data(cfg)
+    check_weights(cfg)
+    runner = _build_runner(cfg)
+    if args.compile:
+        runner.unwrapped_model.backbone.compile()
+    with _readable_errors(), _resume_hint(args.config, cfg.work_dir):
+        runner.train()
+    runner.logger.info(f"done: checkpoints, log and metrics are in {cfg.work_dir}")
+
+
+def test(args: argparse.Namespace) -> None:
+    """Run `tools/test.py`: evaluate a checkpoint on the config's test set."""
+    cfg = _prepare(args)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    # Only a training needs what follows; without it, nothing of it is built.
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
+        cfg[key] = None
+    if args.tta:
+        _use_tta(cfg)
+    if args.show_dir:
+        cfg.custom_hooks.append(dict(type="OverlayHook", out_dir=args.show_dir))
+    if args.out:
+        _write_predictions_to(cfg, args.out)
+    check_data(cfg, ("test",))
+    check_weights(Config({"load_from": cfg.load_from}))
+    runner = _build_runner(cfg)
+    with _readable_errors():
+        runner.test()
+    runner.logger.info(f"done: the scores are in {Path(cfg.work_dir) / 'metrics.json'}")
+
+
+def _prepare(args: argparse.Namespace) -> Config:
+    check_launcher(args.launcher)
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
+    try:
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the work dir cannot be made: {error.strerror}", cfg.work_dir, "name another one with --work-dir"
+        ) from error
+    if not os.access(cfg.work_dir, os.W_OK):
+        raise UserError("the work dir cannot be written", cfg.work_dir, "name another one with --work-dir")
+    adapt_to_cpu(cfg)
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *(dict(hook) for hook in _TOOL_HOOKS)]
+    return cfg
+
+
+def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
+    from .runner import DenseRunner
+
+    init_cpu_process_group(cfg.launcher)
+    with _readable_errors():
+        return DenseRunner.from_cfg(cfg)
+
+
+def _enable_auto_scale_lr(cfg: Config) -> None:
+    if "base_batch_size" not in (cfg.get("auto_scale_lr") or {}):
+        raise UserError(
+            "--auto-scale-lr needs the batch size that the learning rate was chosen for",
+            "auto_scale_lr.base_batch_size",
+            "add `auto_scale_lr = dict(enable=False, base_batch_size=16)` to the config",
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def _checkpoint_to_resume(resume: str, work_dir: str) -> str:
+    if resume != "auto":
+        if not Path(resume).is_file():
+            raise UserError(f"no such checkpoint: {resume}", "--resume", "name a .pth file of the run")
+        return resume
+    pointer = Path(work_dir) / "last_checkpoint"
+    latest = find_latest_checkpoint(work_dir) if pointer.exists() else None
+    if latest is None or not Path(latest).is_file():
+        raise UserError(
+            "there is no checkpoint to resume from"
+            if latest is None
+            else f"the last checkpoint is gone: {latest}",
+            work_dir,
+            "start the run without --resume, or name a checkpoint: --resume PATH",
+        )
+    return latest
+
+
+def _skip_replaced_weights(cfg: Config) -> None:
+    """Do not fetch a backbone's weights that a checkpoint of the whole model is about to replace."""
+    if cfg.get("load_from") and cfg.model.get("backbone", {}).get("init_cfg"):
+        cfg.model.backbone.init_cfg = None
+
+
+def _use_tta(cfg: Config) -> None:
+    if "tta_model" not in cfg or "tta_pipeline" not in cfg:
+        raise UserError(
+            "--tta, but the config has no test-time augmentation",
+            "tta_model, tta_pipeline",
+            "add both to the config",
+        )
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.tta_model.module = cfg.model
+    cfg.model = cfg.tta_model
+
+
+def _write_predictions_to(cfg: Config, folder: str) -> None:
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    for evaluator in evaluators:
+        if evaluator.type == "IoUMetric":
+            evaluator.output_dir = folder
+            return
+    raise UserError(
+        f"--out does not know the metric {evaluators[0].type!r}", "test_evaluator", "leave --out out"
+    )
+
+
+@contextmanager
+def _readable_errors() -> Iterator[None]:
+    """Turn what the libraries raise for a user's mistake in a config into a UserError."""
+    try:
+        yield
+    except (KeyError, TypeError, FileNotFoundError) as error:
+        text = str(error.args[0]) if error.args else str(error)
+        unknown = re.search(r"'?([\w.]+) is not in the ([\w]+)::([\w ]+) registry", text)
+        if unknown:
+            name, scope, kind = unknown.groups()
+            raise UserError(
+                f"unknown {kind} type {name!r}",
+                "the config (a value of `type`)",
+                did_you_mean(name, _registered(scope, kind)).split("choose one of")[0]
+                or "see the spelling in the libraries' documentation",
+            ) from error
+        unexpected = re.search(
+            r"(?:class `(\w+)`.*?: )?.*got an unexpected keyword argument '(\w+)'", text, re.S
+        )
+        if isinstance(error, TypeError) and unexpected:
+            raise UserError(
+                f"{unexpected[1] or 'a part of the config'} takes no argument {unexpected[2]!r}",
+                "the config",
+                text.strip().splitlines()[-1],
+            ) from error
+        if isinstance(error, FileNotFoundError) and error.filename:
+            raise UserError(f"no such file: {error.filename}", "the config", "correct the path") from error
+        raise
+
+
+def _registered(scope: str, kind: str) -> list[str]:
+    from mmengine import registry as root
+
+    names: set[str] = set()
+    for candidate in vars(root).values():
+        if isinstance(candidate, Registry) and candidate.name == kind:
+            names.update(candidate.module_dict)
+            if scope in candidate.children:
+                names.update(candidate.children[scope].module_dict)
+    return sorted(names)
+
+
+@contextmanager
+def _resume_hint(config: str, work_dir: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        started = (Path(work_dir) / "last_checkpoint").exists()
+        raise UserError(
+            "interrupted",
+            work_dir,
+            f"go on with: python tools/train.py {config} --work-dir {work_dir} --resume"
+            if started
+            else "no checkpoint was written yet; start again",
+            exit_code=EXIT_INTERRUPTED,
+        ) from error

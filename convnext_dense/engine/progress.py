@@ -1,0 +1,169 @@
+"""Progress of training and evaluation: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+#: `ru_maxrss` is in KiB on Linux and in bytes on macOS.
+_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+#: The speed shown is the mean over about this many iterations.
+_SPEED_WINDOW_ITERS = 50
+
+
+def peak_memory_gib() -> float:
+    """Return the peak memory of this process so far in GiB: of the GPU, or resident where there is none."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT_BYTES / 2**30
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Show loss, learning rate, iterations per second, peak memory and time left.
+
+    On a terminal a bar that is redrawn in place; elsewhere one plain line every `interval` iterations.
+
+    Args:
+        interval: Iterations between two plain lines.
+    """
+
+    priority = "BELOW_NORMAL"
+
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
+        self._bar: Progress | None = None
+        self._started_s = self._marked_s = 0.0
+        self._marked_iter = self._first_iter = 0
+        self._speed = 0.0
+
+    # ------------------------------------------------------------------ training
+
+    def before_train(self, runner: Runner) -> None:
+        """Start the clock and, on a terminal, the bar."""
+        self._started_s = self._marked_s = time.perf_counter()
+        self._first_iter = self._marked_iter = runner.iter
+        self._speed = 0.0
+        self._start("train", runner.max_iters, runner.iter)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Advance the bar, or print a line when it is due."""
+        done, total = runner.iter + 1, runner.max_iters
+        self._measure_speed(done)
+        due = done % self.interval == 0 or done == total
+        if self._bar is None and not due:
+            return
+        text = self._train_text(runner, outputs or {})
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, text=text)
+        if due:
+            left = (
+                time.strftime("%H:%M:%S", time.gmtime((total - done) / self._speed)) if self._speed else "?"
+            )
+            line = f"iter {done}/{total}  {text}  left {left}"
+            # On a terminal the bar says it all; the log file gets the line in either case.
+            self._log(runner, line)
+
+    def after_train(self, runner: Runner) -> None:
+        """Take the bar away."""
+        self._stop()
+
+    def _measure_speed(self, done: int) -> None:
+        now = time.perf_counter()
+        iters = done - self._marked_iter
+        if self._speed == 0.0 or iters >= min(self.interval, _SPEED_WINDOW_ITERS):
+            self._speed = iters / max(now - self._marked_s, 1e-9)
+            if done > self._first_iter + 1:
+                self._marked_s, self._marked_iter = now, done
+
+    def _train_text(self, runner: Runner, outputs: dict) -> str:
+        rates = runner.optim_wrapper.get_lr()
+        lr = rates["base_lr" if "base_lr" in rates else "lr"][0]
+        loss = float(outputs["loss"]) if "loss" in outputs else float("nan")
+        return f"loss {loss:.4f}  lr {lr:.2e}  {self._speed:.2f} it/s  mem {peak_memory_gib():.1f} GiB"
+
+    # ---------------------------------------------------------------- evaluation
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Show the validation's own progress."""
+        self._start("val", len(runner.val_dataloader), 0)
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Advance the validation's progress."""
+        self._evaluated(runner, "val", batch_idx + 1, len(runner.val_dataloader))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Give the bar back to the training that goes on."""
+        self._stop()
+        self._marked_s, self._marked_iter = time.perf_counter(), runner.iter
+        training = runner._train_loop is not None and not isinstance(runner._train_loop, dict)
+        if training and runner.iter < runner.max_iters:
+            self._start("train", runner.max_iters, runner.iter)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Show the test's progress."""
+        self._start("test", len(runner.test_dataloader), 0)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Advance the test's progress."""
+        self._evaluated(runner, "test", batch_idx + 1, len(runner.test_dataloader))
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Take the bar away."""
+        self._stop()
+
+    def _evaluated(self, runner: Runner, label: str, done: int, total: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, text=f"mem {peak_memory_gib():.1f} GiB")
+        elif done % self.interval == 0 or done == total:
+            self._log(runner, f"{label} {done}/{total}  mem {peak_memory_gib():.1f} GiB")
+
+    # ----------------------------------------------------------------- the bar
+
+    def _start(self, label: str, total: int, done: int) -> None:
+        self._stop()
+        console = Console()
+        if not (is_main_process() and console.is_terminal):
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+        self._bar = Progress(
+            *columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console
+        )
+        self._task = self._bar.add_task(label, total=total, completed=done, text="")
+        self._bar.start()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _log(self, runner: Runner, line: str) -> None:
+        runner.logger.info(line, extra={"file_only": self._bar is not None})

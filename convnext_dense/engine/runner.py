@@ -1,0 +1,192 @@
+"""The runner: mmengine's, with verified weights, checkpoints that are plain data, and CPU processes."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import broadcast
+from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.model import BaseModule, BaseTTAModel, MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from ..errors import UserError
+from ..models.convnext import ConvNeXt
+from ..weights import load_weights, read_checkpoint
+from .config import config_to_json, plain
+from .run_folder import write_run_folder
+
+
+@RUNNERS.register_module()
+class DenseRunner(Runner):
+    """mmengine's `Runner` with this toolkit's promises.
+
+    - Weights go through `load_weights`: `init_cfg=dict(type='Pretrained')` anywhere in the model,
+      `load_from`, a resumed and a tested checkpoint. What does not fit stops the run.
+    - Checkpoints hold nothing but tensors, numbers and strings, so that `torch.load(weights_only=True)` reads
+      them; the resolved config is in them as JSON.
+    - Several processes run without an accelerator, too.
+    - The console shows what a reader follows; the log file has all.
+    """
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger, with a console that leaves mmengine's long listings to the file."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(_is_for_console)
+                handler.setFormatter(logging.Formatter("%(message)s"))
+        return logger
+
+    def dump_config(self) -> None:
+        """Write the resolved config (`.py` and JSON) and the environment to the work dir."""
+        super().dump_config()
+        write_run_folder(self)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for distributed training, on the CPU without device ids and without SyncBN."""
+        if not self.distributed or torch.cuda.is_available() or model_wrapper_cfg is not None:
+            return super().wrap_model(model_wrapper_cfg, model)
+        return MMDistributedDataParallel(
+            module=revert_sync_batchnorm(model),
+            broadcast_buffers=False,
+            find_unused_parameters=self.cfg.get("find_unused_parameters", False),
+        )
+
+    @property
+    def unwrapped_model(self) -> nn.Module:
+        """The model without its wrappers: distributed, test-time augmentation."""
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        return model.module if isinstance(model, BaseTTAModel) else model
+
+    def _init_model_weights(self) -> None:
+        """Initialise the model; every `Pretrained` in it is loaded by `load_weights` and verified."""
+        model = self.unwrapped_model
+        # ConvNeXt verifies its own. For any other module mmengine would load with strict=False: take the
+        # source out of its hands, initialise, then load and verify.
+        sources = [(module, _take_pretrained(module)) for module in _modules_with_pretrained(model)]
+        if hasattr(model, "init_weights"):
+            model.init_weights()
+        for module, source in sources:
+            self.logger.info(str(load_weights(module, source)))
+        for tensor in model.state_dict().values():
+            broadcast(tensor)
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable = "cpu",
+        strict: bool = False,
+        revise_keys: list | None = None,
+    ) -> dict[str, Any]:
+        """Load a checkpoint into the model and verify that it fits.
+
+        Args:
+            filename: File, Hugging Face folder or URL.
+            map_location: Kept for mmengine's signature; tensors are read to the CPU and copied.
+            revise_keys: Likewise; `load_weights` knows the names of each family.
+            strict: Whether the heads must fit, too: True for a test, where nothing may be left from
+                initialisation. The backbone always must.
+
+        Returns:
+            The checkpoint, or `{'state_dict': ...}` where the source is no checkpoint of a run.
+
+        Raises:
+            UserError: if the file does not fit the model, or holds more than data.
+        """
+        complete = strict or self._train_loop is None or self._resume
+        if self._resume:
+            checkpoint = _restore_message_hub(read_checkpoint(filename))
+            self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+            report = load_weights(self.unwrapped_model, checkpoint["state_dict"], heads="require")
+        else:
+            report = load_weights(self.unwrapped_model, filename, heads="require" if complete else "report")
+            checkpoint = {"state_dict": self.unwrapped_model.state_dict(), "meta": {}}
+            self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        self._has_loaded = True
+        self.logger.info(f"weights from {filename}\n{report}")
+        return checkpoint
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Continue from a checkpoint of this toolkit's runs."""
+        try:
+            super().resume(filename, *args, **kwargs)
+        except KeyError as error:
+            raise UserError(
+                f"the checkpoint has no {error}: it holds weights, not the state of a run",
+                str(filename),
+                "start a new run from its weights with --load-from",
+            ) from error
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call the hooks; a checkpoint about to be written is made plain after them all."""
+        super().call_hook(fn_name, **kwargs)
+        if fn_name == "before_save_checkpoint":
+            _make_plain(kwargs["checkpoint"], self.cfg)
+
+
+def _is_for_console(record: logging.LogRecord) -> bool:
+    """Drop mmengine's listings of the environment, config and hooks, and its log lines (see ProgressHook)."""
+    if getattr(record, "file_only", False):
+        return False
+    source = Path(record.pathname)
+    if record.levelno > logging.INFO or "mmengine" not in source.parts:
+        return True
+    return (source.stem, record.funcName) == ("logger_hook", "after_val_epoch") or source.stem in (
+        "logger",  # print_log: messages of the model's parts
+        "checkpoint_hook",
+        "early_stopping_hook",
+    )
+
+
+def _modules_with_pretrained(model: nn.Module) -> Iterator[BaseModule]:
+    for module in model.modules():
+        if isinstance(module, BaseModule) and not isinstance(module, ConvNeXt):
+            configs = module.init_cfg if isinstance(module.init_cfg, (list, tuple)) else [module.init_cfg]
+            if any(cfg and cfg["type"] == "Pretrained" for cfg in configs):
+                yield module
+
+
+def _take_pretrained(module: BaseModule) -> str:
+    configs = module.init_cfg if isinstance(module.init_cfg, (list, tuple)) else [module.init_cfg]
+    source = next(cfg["checkpoint"] for cfg in configs if cfg["type"] == "Pretrained")
+    module.init_cfg = [cfg for cfg in configs if cfg["type"] != "Pretrained"] or None
+    return source
+
+
+def _make_plain(checkpoint: dict[str, Any], cfg: Config) -> None:
+    """Turn what mmengine puts beside the tensors into strings, numbers and lists, in place."""
+    meta = checkpoint["meta"]
+    if "dataset_meta" in meta:
+        meta["dataset_meta"] = plain(meta["dataset_meta"])
+    meta["config_json"] = config_to_json(cfg)
+    hub = checkpoint["message_hub"]
+    checkpoint["message_hub"] = {
+        "log_scalars": {
+            name: {
+                "log": plain(buffer.data[0]),
+                "count": plain(buffer.data[1]),
+                "max_length": buffer.max_length,
+            }
+            for name, buffer in hub["log_scalars"].items()
+        },
+        "runtime_info": plain(hub["runtime_info"]),
+        "resumed_keys": plain(hub["resumed_keys"]),
+    }
+
+
+def _restore_message_hub(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint of ours with the message hub as mmengine's `resume` wants it."""
+    hub = checkpoint["message_hub"]
+    scalars = OrderedDict(
+        (name, HistoryBuffer(item["log"], item["count"], item["max_length"]))
+        for name, item in hub["log_scalars"].items()
+    )
+    return {**checkpoint, "message_hub": {**hub, "log_scalars": scalars}}

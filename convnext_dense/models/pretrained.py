@@ -1,0 +1,48 @@
+"""The pretrained checkpoint in an `init_cfg`, read by this package's loader instead of mmengine's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.model import PretrainedInit
+
+from ..errors import UserError, did_you_mean
+
+# `prefix` and `map_location` are mmengine's: the loader finds prefixes itself and loads on the CPU.
+_KEYS = ("type", "checkpoint", "prefix", "map_location")
+
+
+def split_init_cfg(
+    init_cfg: Mapping[str, Any] | list[Mapping[str, Any]] | None, where: str
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """Separate the checkpoints of an `init_cfg` from its other initialisers.
+
+    Args:
+        init_cfg: mmengine's initialisation config: None, one dict or a list of them.
+        where: What to call the config in an error.
+
+    Returns:
+        The configs of other types, and the checkpoint of each `dict(type='Pretrained', checkpoint=...)`.
+
+    Raises:
+        UserError: A 'Pretrained' config names no checkpoint or has an unknown key.
+    """
+    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or [])
+    others = [cfg for cfg in cfgs if not _is_pretrained(cfg)]
+    return others, [_source(cfg, where) for cfg in cfgs if _is_pretrained(cfg)]
+
+
+def _is_pretrained(cfg: Mapping[str, Any]) -> bool:
+    kind = cfg.get("type")
+    return kind is PretrainedInit or (isinstance(kind, str) and kind.rsplit(".", 1)[-1] == "Pretrained")
+
+
+def _source(cfg: Mapping[str, Any], where: str) -> str:
+    for key in cfg:
+        if key not in _KEYS:
+            raise UserError(f"unknown key {key!r} in init_cfg", where, did_you_mean(key, _KEYS))
+    if not cfg.get("checkpoint"):
+        fix = "give checkpoint=<file, Hugging Face folder or URL>, or init_cfg=None to start from scratch"
+        raise UserError("init_cfg of type 'Pretrained' names no checkpoint", where, fix)
+    return cfg["checkpoint"]

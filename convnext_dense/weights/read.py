@@ -1,0 +1,239 @@
+"""From a file to a state dict, executing nothing that the file holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..errors import UserError
+from .resolve import resolve_source, shorten, weight_files
+
+#: A Hugging Face folder's files, the preferred first.
+_FOLDER_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+#: Keys under which checkpoints nest their state dict.
+_CONTAINERS = ("state_dict", "model", "model_ema")
+#: What distributed training and compilation put before every name.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+
+class _Ignored:
+    """Stands in for an object that checkpoints hold beside their tensors; keeps none of its content."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _ignored(path: str) -> type[_Ignored]:
+    module, _, name = path.rpartition(".")
+    return type(name, (_Ignored,), {"__module__": module})
+
+
+#: Names that checkpoints of mmengine (log history) and of the original training code (arguments) refer to.
+#: Each is read as an inert stand-in *of that name*: neither the class nor the function is ever called, so that
+#: even `getattr` can be named here.
+_STAND_INS = [
+    _ignored(path)
+    for path in (
+        "mmengine.logging.history_buffer.HistoryBuffer",
+        "builtins.getattr",
+        "numpy.ndarray",
+        "numpy.dtype",
+        "numpy._core.multiarray._reconstruct",
+        "numpy._core.multiarray.scalar",
+        "numpy.core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
+        "argparse.Namespace",
+    )
+]
+
+
+def read_checkpoint(source: str | os.PathLike[str], *, mmap: bool = False) -> dict[str, Any]:
+    """Read all that a checkpoint holds, as plain data with tensors on the CPU.
+
+    Args:
+        source: A file, a Hugging Face folder or a URL.
+        mmap: Map the file instead of reading it, where its format allows. The tensors are valid only as long
+            as nobody writes to the file.
+
+    Raises:
+        UserError: The file is missing, damaged, no checkpoint, or refers to code.
+    """
+    path = resolve_source(source)
+    file = _file_of_folder(path) if path.is_dir() else path
+    if file.name.endswith(".index.json"):
+        return _read_shards(file, mmap)
+    content = _read_file(file, mmap)
+    if not isinstance(content, dict):
+        raise UserError(
+            f"the file holds a {type(content).__name__}, no checkpoint",
+            str(file),
+            "save a model's state_dict() with torch.save, or give another file",
+        )
+    return content
+
+
+def read_state_dict(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return a checkpoint's tensors by name, out of whatever they are nested in, without wrappers' prefixes.
+
+    Raises:
+        UserError: As `read_checkpoint`, or there is no tensor in it.
+    """
+    is_mapping = isinstance(source, Mapping)
+    content = source if isinstance(source, Mapping) else read_checkpoint(source, mmap=True)
+    state = _unwrap(content)
+    if not state:
+        keys = shorten([str(key) for key in content]) or "nothing"
+        raise UserError(
+            f"the checkpoint holds no weights, but {keys}",
+            "the given state dict" if is_mapping else os.fspath(source),  # type: ignore[arg-type]
+            "give a checkpoint with tensors at its top level or under " + ", ".join(_CONTAINERS),
+        )
+    return state
+
+
+def _unwrap(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    while not any(isinstance(value, Tensor) for value in content.values()):
+        nested = (content.get(key) for key in _CONTAINERS)
+        found = next((value for value in nested if isinstance(value, Mapping) and value), None)
+        if found is None:
+            return {}
+        content = found
+    state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    while prefix := next((w for w in _WRAPPERS if any(name.startswith(w) for name in state)), None):
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def _file_of_folder(folder: Path) -> Path:
+    for name in _FOLDER_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    others = weight_files(folder)
+    raise UserError(
+        f"the folder holds no {_FOLDER_FILES[0]} or {_FOLDER_FILES[2]}",
+        str(folder),
+        f"name one of its files: {shorten(others)}" if others else "give a file, or a folder with weights",
+    )
+
+
+def _read_shards(index: Path, mmap: bool) -> dict[str, Any]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "the index of the shards is not readable", str(index), "download the folder again"
+        ) from error
+    files = [index.parent / Path(str(name)).name for name in names]
+    absent = [file.name for file in files if not file.is_file()]
+    if absent:
+        raise UserError(
+            f"{len(absent)} of {len(files)} shards are missing: {shorten(absent)}",
+            str(index.parent),
+            "download them, too",
+        )
+    state: dict[str, Any] = {}
+    for file in files:
+        state.update(_read_file(file, mmap))
+    return state
+
+
+def _read_file(file: Path, mmap: bool) -> Any:
+    try:
+        if file.name.endswith(".safetensors"):
+            return load_file(file)
+        with torch.serialization.safe_globals(_STAND_INS):
+            return torch.load(
+                file, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(file)
+            )
+    except (MemoryError, PermissionError, IsADirectoryError):
+        raise
+    except SafetensorError as error:
+        raise _unreadable(file, str(error)) from error
+    except Exception as error:  # a damaged pickle can raise anything
+        if isinstance(error, pickle.UnpicklingError) and _looks_like_torch(file):
+            raise _refused(file, str(error)) from error
+        raise _unreadable(file, str(error)) from error
+
+
+def _head(file: Path) -> bytes:
+    with open(file, "rb") as opened:
+        return opened.read(256)
+
+
+def _looks_like_torch(file: Path) -> bool:
+    return _head(file).startswith((b"PK\x03\x04", b"\x80"))
+
+
+def _unreadable(file: Path, detail: str) -> UserError:
+    """Say what a file is that is no checkpoint."""
+    head = _head(file)
+    if not head:
+        what = "the weights file is empty"
+    elif head.startswith(b"version https://git-lfs"):
+        what = "the file is a Git LFS pointer, not the weights themselves"
+    elif _is_text(head):
+        first_line = head.decode("utf-8", "replace").strip().splitlines()[0][:60]
+        what = f"the file is text, not weights; it begins with {first_line!r}"
+    elif file.name.endswith(".safetensors") or _looks_like_torch(file):
+        reason = (detail.splitlines() or ["unknown"])[0].strip().rstrip(".:")[:160]
+        what = f"the weights file is damaged or cut short ({reason})"
+    else:
+        what = f"the file is no PyTorch checkpoint; it begins with the bytes {head[:8].hex(' ')}"
+    size = file.stat().st_size
+    return UserError(what, f"{file} ({size:,} bytes)", "delete it and get it again, or give another file")
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= 32 or byte in b"\t\n\r" for byte in head) and b"\x80" not in head[:1]
+
+
+def _refused(file: Path, detail: str) -> UserError:
+    """Say what a file refers to beside data, and how to make a plain file of it."""
+    named = _blocked_globals(file) | set(re.findall(r"GLOBAL (\S+) (?:was not|whose)", detail))
+    # torch drops `builtins.` in its message
+    named = {name for name in named if f"builtins.{name}" not in named}
+    reason = shorten(sorted(named)) if named else (detail.strip().splitlines() or ["?"])[-1][:200]
+    command = (
+        "python -c \"import torch; c = torch.load('IN', map_location='cpu', weights_only=False); "
+        "c = c if isinstance(c, dict) else c.state_dict(); "
+        "torch.save(dict(c.get('state_dict', c.get('model', c))), 'OUT')\""
+    ).replace("'IN'", repr(str(file)))
+    return UserError(
+        f"the file was not loaded: it refers to code, which a checkpoint could run: {reason}",
+        str(file),
+        "get the weights as .safetensors or as a plain state dict. Only if you trust whoever made the file, and "
+        f"better on a machine without anything of value, convert it: {command.replace('OUT', 'plain.pth')}",
+    )
+
+
+def _blocked_globals(file: Path) -> set[str]:
+    """List what a file refers to and may not, without loading it; nothing where that cannot be told."""
+    try:
+        with torch.serialization.safe_globals(_STAND_INS):
+            return set(torch.serialization.get_unsafe_globals_in_checkpoint(file))
+    except Exception:  # not in the zip format, or with other opcodes
+        return set()
+
+
+def names_of(tensors: Iterable[str]) -> list[str]:
+    """Return the names sorted as a person would, numbers by value."""
+    return sorted(tensors, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
