@@ -32,8 +32,6 @@ model = dict(
 # bf16: --cfg-options optim_wrapper.type=AmpOptimWrapper optim_wrapper.dtype=bfloat16
 optim_wrapper = dict(type="OptimWrapper", paramwise_cfg=dict(decay_type="layer_wise"))
 # The paper's ratios instead of V1's.
+scales = [tuple(int(side * ratio) for side in _base_.image_scale) for ratio in (0.75, 0.875, 1, 1.125, 1.25)]
 tta_pipeline = _base_.tta_pipeline
-tta_pipeline[1].transforms[0] = [
-    dict(type="Resize", scale=tuple(int(side * ratio) for side in _base_.image_scale), keep_ratio=True)
-    for ratio in (0.75, 0.875, 1.0, 1.125, 1.25)
-]
+tta_pipeline[1].transforms[0] = [dict(type="Resize", scale=scale, keep_ratio=True) for scale in scales]

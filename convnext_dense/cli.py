@@ -64,7 +64,9 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
         "--tta", action="store_true", help="test-time augmentation as the config's tta_model says"
     )
     parser.add_argument("--out", metavar="DIR", help="also write the predictions there (label maps as PNG)")
-    parser.add_argument("--show-dir", metavar="DIR", help="draw the first predictions beside the truth, as PNG")
+    parser.add_argument(
+        "--show-dir", metavar="DIR", help="draw the first predictions beside the truth, as PNG"
+    )
     _add_common(parser)
 
 

@@ -8,7 +8,6 @@ of two different files are never joined. A lock lets several processes ask for t
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import os
 import re
@@ -16,20 +15,20 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from ._version import __version__
 from .errors import UserError
-from .progress import human_bytes, track
+from .files import file_digest, human_bytes, locked
+from .progress import track
 
 TIMEOUT_S = 30.0  #: without a byte for so long, the connection counts as broken
-MAX_FAILURES = 4  #: attempts in a row that brought nothing new
+MAX_FAILURES = 3  #: attempts in a row that brought nothing new
 WAIT_S = 1.0  #: before the second attempt; doubled for each further one
-_CHUNK = 1 << 20
+CHUNK = 1 << 20  #: bytes read at once
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -56,25 +55,14 @@ class _Wanted:
         actual = path.stat().st_size
         if self.size is not None and actual != self.size:
             return f"its size is {actual} bytes instead of {self.size}"
-        if self.digest is not None:
-            algorithm, expected = self.digest
-            found = file_digest(path, algorithm)
-            if found != expected:
-                return f"its {algorithm.upper()} is {found} instead of {expected}"
+        algorithm, expected = self.digest or ("", "")
+        if algorithm and (found := file_digest(path, algorithm)) != expected:
+            return f"its {algorithm.upper()} is {found} instead of {expected}"
         return None
 
 
 class _Broken(Exception):
     """An attempt failed in a way that another one may not."""
-
-
-def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hexadecimal digest of a file's content."""
-    digest = hashlib.new(algorithm)
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def download(
@@ -112,16 +100,11 @@ def download(
     wanted = _Wanted(url, target, label or target.name, size, digest)
     if _already_there(wanted):
         return target
-
-    from filelock import FileLock
-
-    lock = target.with_name(target.name + ".lock")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        with locked(target):
             if not _already_there(wanted):  # another process may have brought it while this one waited
                 _fetch_verified(wanted)
-            lock.unlink(missing_ok=True)
     except OSError as error:
         _disk_trouble(wanted, error)
     return target
@@ -129,11 +112,7 @@ def download(
 
 def _already_there(wanted: _Wanted) -> bool:
     if wanted.target.is_dir():
-        raise UserError(
-            "a folder stands where the file should go",
-            str(wanted.target),
-            "name a file, or remove the folder",
-        )
+        raise UserError("a folder stands in the file's place", str(wanted.target), "name another file")
     if not wanted.target.exists():
         return False
     if flaw := wanted.flaw(wanted.target):
@@ -158,8 +137,7 @@ def _fetch_verified(wanted: _Wanted) -> None:
         raise UserError(
             f"the download of {wanted.label} is not the expected file: {flaw}",
             wanted.url,
-            "try again; if it stays so, the server has another file: place the right one at "
-            f"{wanted.target} by hand",
+            f"try again; if it stays so, get the right file elsewhere and place it at {wanted.target}",
         )
     os.replace(wanted.part, wanted.target)
     wanted.tag.unlink(missing_ok=True)
@@ -187,7 +165,7 @@ def _attempt(wanted: _Wanted, offset: int) -> None:
         _Broken: The connection failed or ended early.
         UserError: The server's answer will not change by asking again.
     """
-    if offset and wanted.size is not None and offset == wanted.size:
+    if offset and offset == wanted.size:
         return  # complete, only not renamed
     headers = {"User-Agent": f"convnext-dense/{__version__}", "Accept-Encoding": "identity"}
     tag = wanted.tag.read_text() if wanted.tag.exists() else ""
@@ -195,10 +173,9 @@ def _attempt(wanted: _Wanted, offset: int) -> None:
         headers["Range"] = f"bytes={offset}-"
         if tag:
             headers["If-Range"] = tag
+    request = urllib.request.Request(wanted.url, headers=headers)
     try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(wanted.url, headers=headers), timeout=TIMEOUT_S
-        )
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         _refused(wanted, error, offset)
@@ -209,7 +186,7 @@ def _attempt(wanted: _Wanted, offset: int) -> None:
         start, total = _extent(response, offset)
         if wanted.size is not None and total is not None and total != wanted.size:
             raise UserError(
-                f"the server's file has {total} bytes instead of {wanted.size}: it is not the expected {wanted.label}",
+                f"the server's {wanted.label} has {total} bytes instead of {wanted.size}",
                 wanted.url,
                 f"get the right file elsewhere and place it at {wanted.target}",
             )
@@ -245,21 +222,17 @@ def _receive(wanted: _Wanted, response: http.client.HTTPResponse, start: int, to
             file.write(chunk)
             length += len(chunk)
             advance(len(chunk))
-        _flush(file)
+        file.flush()
+        os.fsync(file.fileno())
     if total is not None and length < total:
         raise _Broken(f"the connection ended after {human_bytes(length)} of {human_bytes(total)}")
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
-        return response.read1(_CHUNK)
+        return response.read1(CHUNK)
     except (OSError, http.client.HTTPException) as error:
         raise _Broken(_reason(error)) from error
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _refused(wanted: _Wanted, error: urllib.error.HTTPError, offset: int) -> None:
@@ -280,15 +253,11 @@ def _refused(wanted: _Wanted, error: urllib.error.HTTPError, offset: int) -> Non
 
 def _unreachable(wanted: _Wanted, reason: str) -> NoReturn:
     kept = _length(wanted.part)
-    again = (
-        f"run the same command again to go on from {human_bytes(kept)}"
-        if kept
-        else "check the network and try again"
-    )
+    again = f"to go on from {human_bytes(kept)}" if kept else "when the network works"
     raise UserError(
         f"cannot download {wanted.label}: {reason}",
         wanted.url,
-        f"{again}; without a network, place the file at {wanted.target}",
+        f"run the same command again {again}, or place the file at {wanted.target} by hand",
     )
 
 
@@ -312,8 +281,8 @@ def _no_space(wanted: _Wanted, detail: str) -> NoReturn:
 
 def _reason(error: Exception) -> str:
     """Return an exception of the network as a phrase."""
-    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
-        error = error.reason
+    cause = getattr(error, "reason", None)
+    error = cause if isinstance(cause, Exception) else error
     if isinstance(error, TimeoutError):
         return f"no answer within {TIMEOUT_S:.0f} s"
     return str(getattr(error, "strerror", None) or error or type(error).__name__)

@@ -6,17 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .files import human_bytes
+
 #: Seconds between two plain lines where standard error is no terminal.
 LINE_EVERY_S = 10.0
-
-
-def human_bytes(n: float) -> str:
-    """Return a byte count as people read it: `967.4 MB` (decimal units)."""
-    for unit in ("B", "kB", "MB"):
-        if abs(n) < 1000:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.2f} GB"
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Data sets: generated, downloaded and verified. Importing this loads nothing."""

@@ -3,7 +3,7 @@
 The same scenes are written in both forms that the models learn from, COCO instances and ADE-style label maps:
 
     root/
-        images/{train,val}/train_0001.jpg            BGR photographs, so to speak
+        images/{train,val}/train_0001.jpg            8-bit colour
         labels/{train,val}/train_0001.png            uint8: 0 ignored, 1 background, 2 … K+1 the classes
         annotations/instances_{train,val}.json       COCO: the visible part of every instance, as RLE
         shapes.json                                  what was asked for, and whether it is complete
@@ -22,8 +22,9 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
+from ..files import locked, write_whole
 from ..progress import track
-from .scenes import CLASSES, PALETTE, PAIRS, SEMANTIC_CLASSES, SEMANTIC_PALETTE, Instance, Scene, make_scene
+from .scenes import CLASSES, PAIRS, PALETTE, SEMANTIC_CLASSES, SEMANTIC_PALETTE, Instance, Scene, make_scene
 
 __all__ = [
     "CLASSES",
@@ -47,7 +48,7 @@ def write_shapes(
 ) -> Path:
     """Write the data set to the folder `root`; one that is there and complete is left alone.
 
-    A scene depends on the seed, its split and its number alone, so a smaller set is the beginning of a larger.
+    A scene depends on seed, split and number alone, so a smaller set is the beginning of a larger one.
 
     Args:
         root: The data set's folder; absent, empty, or written by this function with the same arguments.
@@ -74,16 +75,12 @@ def write_shapes(
     if _complete(root, request):
         return root
 
-    from filelock import FileLock
-
     make_scene(0, size)  # refuses a size that is too small before anything is written
-    lock = root.with_name(root.name + ".lock")
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        with locked(root):
             if not _complete(root, request):  # another process may have written it while this one waited
                 _write(root, request)
-            lock.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot write the data set: {error.strerror or error}",
@@ -100,20 +97,26 @@ def _complete(root: Path, request: dict[str, Any]) -> bool:
     if root.exists() and not root.is_dir():
         raise UserError("the data set's folder is a file", str(root), elsewhere)
     if not manifest.exists():
-        if root.exists() and any(root.iterdir()):
+        others = {path.name for path in root.iterdir()} - {"shapes.json.part"} if root.exists() else set()
+        if others:
             raise UserError("the folder holds other files, which are left alone", str(root), elsewhere)
         return False
     try:
         found = json.loads(manifest.read_text())
         complete = found.pop("complete")
-    except (ValueError, KeyError, AttributeError) as error:
+        differs = _difference(found, request)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError("the manifest of the data set is damaged", str(manifest), elsewhere) from error
-    if found != request:
-        differs = ", ".join(
-            f"{k} {found.get(k)} instead of {v}" for k, v in request.items() if found.get(k) != v
-        )
+    if differs:
         raise UserError(f"the folder holds another set of shapes: {differs}", str(root), elsewhere)
     return complete is True and all(path.is_file() for path in _files(root, request))
+
+
+def _difference(found: dict[str, Any], request: dict[str, Any]) -> str:
+    """Say how two requests differ: `seed 0 instead of 7, train 20 instead of 400`."""
+    before, now = ({**r, **r["counts"]} for r in (found, request))
+    keys = [key for key in now if key != "counts" and before.get(key) != now[key]]
+    return ", ".join(f"{key} {before.get(key)} instead of {now[key]}" for key in keys)
 
 
 def _files(root: Path, request: dict[str, Any]) -> Iterator[Path]:
@@ -127,14 +130,14 @@ def _files(root: Path, request: dict[str, Any]) -> Iterator[Path]:
 def _write(root: Path, request: dict[str, Any]) -> None:
     """Write everything; the manifest says first whose folder it is, and last that it is complete."""
     root.mkdir(exist_ok=True)
-    _replace(root / "shapes.json", json.dumps({**request, "complete": False}, indent=1).encode())
+    write_whole(root / "shapes.json", json.dumps({**request, "complete": False}, indent=1).encode())
     (root / "annotations").mkdir(exist_ok=True)
     for split in SPLITS:
         for kind in ("images", "labels"):
             (root / kind / split).mkdir(parents=True, exist_ok=True)
         coco = _write_split(root, split, request)
-        _replace(root / "annotations" / f"instances_{split}.json", json.dumps(coco).encode())
-    _replace(root / "shapes.json", json.dumps({**request, "complete": True}, indent=1).encode())
+        write_whole(root / "annotations" / f"instances_{split}.json", json.dumps(coco).encode())
+    write_whole(root / "shapes.json", json.dumps({**request, "complete": True}, indent=1).encode())
 
 
 def _write_split(root: Path, split: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -145,8 +148,8 @@ def _write_split(root: Path, split: str, request: dict[str, Any]) -> dict[str, A
         scene = make_scene((request["seed"], SPLITS.index(split), number), request["size"])
         name = f"{split}_{number:04d}"
         jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-        _replace(root / "images" / split / f"{name}.jpg", jpeg.tobytes())
-        _replace(
+        write_whole(root / "images" / split / f"{name}.jpg", jpeg.tobytes())
+        write_whole(
             root / "labels" / split / f"{name}.png", cv2.imencode(".png", scene.label_map())[1].tobytes()
         )
         height, width = scene.image.shape[:2]
@@ -190,10 +193,3 @@ def _annotation(instance: Instance, image_id: int) -> dict[str, Any]:
         "iscrowd": 0,
         "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
     }
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that it is never half there."""
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.logging import print_log
 
 from ..errors import UserError, did_you_mean, nearest
 
@@ -121,8 +120,11 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, deque, set)):
         return [plain(item) for item in value]
-    if isinstance(value, (str, int, float, bool)) or value is None:
+    if isinstance(value, (str, bool)) or value is None:
         return value
+    for kind in (int, float):  # NumPy's float64 is a float, but is pickled as an object
+        if isinstance(value, kind):
+            return kind(value)
     return plain(value.tolist()) if hasattr(value, "tolist") else repr(value)
 
 
@@ -145,14 +147,19 @@ def use_amp(cfg: Config) -> None:
         )
 
 
-def adapt_to_cpu(cfg: Config) -> None:
-    """On a machine without an accelerator turn AMP to fp32 and NCCL to gloo, each with one notice."""
+def adapt_to_cpu(cfg: Config) -> list[str]:
+    """On a machine without an accelerator turn AMP to fp32 and NCCL to gloo, in place.
+
+    Returns:
+        One notice for each change of the recipe.
+    """
     if torch.cuda.is_available():
-        return
-    wrapper = cfg.get("optim_wrapper") or {}
-    if wrapper.get("type") == "AmpOptimWrapper":
-        wrapper.type = "OptimWrapper"
-        for key in ("loss_scale", "dtype", "use_fsdp"):
-            wrapper.pop(key, None)
-        print_log("no accelerator found: mixed precision is off, training in fp32", "current")
+        return []
     cfg.env_cfg.setdefault("dist_cfg", {}).backend = "gloo"
+    wrapper = cfg.get("optim_wrapper") or {}
+    if wrapper.get("type") != "AmpOptimWrapper":
+        return []
+    wrapper.type = "OptimWrapper"
+    for key in ("loss_scale", "dtype", "use_fsdp"):
+        wrapper.pop(key, None)
+    return ["no accelerator found: mixed precision is off, training in fp32"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,8 @@ def test(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> Config:
+    # They warn of their own old interfaces; the log file and --debug keep what concerns the run.
+    warnings.filterwarnings("ignore", module=r"(mm\w+|torch)\..*")
     check_launcher(args.launcher)
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
@@ -79,7 +82,6 @@ def _prepare(args: argparse.Namespace) -> Config:
         ) from error
     if not os.access(cfg.work_dir, os.W_OK):
         raise UserError("the work dir cannot be written", cfg.work_dir, "name another one with --work-dir")
-    adapt_to_cpu(cfg)
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *(dict(hook) for hook in _TOOL_HOOKS)]
     return cfg
 
@@ -87,9 +89,13 @@ def _prepare(args: argparse.Namespace) -> Config:
 def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
     from .runner import DenseRunner
 
+    notices = adapt_to_cpu(cfg)
     init_cpu_process_group(cfg.launcher)
     with _readable_errors():
-        return DenseRunner.from_cfg(cfg)
+        runner = DenseRunner.from_cfg(cfg)
+    for notice in notices:
+        runner.logger.info(notice)
+    return runner
 
 
 def _enable_auto_scale_lr(cfg: Config) -> None:

@@ -98,7 +98,7 @@ class ProgressHook(Hook):
     def _train_text(self, runner: Runner, outputs: dict) -> str:
         rates = runner.optim_wrapper.get_lr()
         lr = rates["base_lr" if "base_lr" in rates else "lr"][0]
-        loss = float(outputs["loss"]) if "loss" in outputs else float("nan")
+        loss = outputs["loss"].item() if "loss" in outputs else float("nan")
         return f"loss {loss:.4f}  lr {lr:.2e}  {self._speed:.2f} it/s  mem {peak_memory_gib():.1f} GiB"
 
     # ---------------------------------------------------------------- evaluation

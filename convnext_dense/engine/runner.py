@@ -12,7 +12,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast
 from mmengine.logging import HistoryBuffer, MMLogger
-from mmengine.model import BaseModule, BaseTTAModel, MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.model import (
+    BaseModule,
+    BaseTTAModel,
+    MMDistributedDataParallel,
+    is_model_wrapper,
+    revert_sync_batchnorm,
+)
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -103,7 +109,7 @@ class DenseRunner(Runner):
         """
         complete = strict or self._train_loop is None or self._resume
         if self._resume:
-            checkpoint = _restore_message_hub(read_checkpoint(filename))
+            checkpoint = _restore_message_hub(read_checkpoint(filename), filename)
             self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
             report = load_weights(self.unwrapped_model, checkpoint["state_dict"], heads="require")
         else:
@@ -114,17 +120,6 @@ class DenseRunner(Runner):
         self.logger.info(f"weights from {filename}\n{report}")
         return checkpoint
 
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Continue from a checkpoint of this toolkit's runs."""
-        try:
-            super().resume(filename, *args, **kwargs)
-        except KeyError as error:
-            raise UserError(
-                f"the checkpoint has no {error}: it holds weights, not the state of a run",
-                str(filename),
-                "start a new run from its weights with --load-from",
-            ) from error
-
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks; a checkpoint about to be written is made plain after them all."""
         super().call_hook(fn_name, **kwargs)
@@ -132,9 +127,13 @@ class DenseRunner(Runner):
             _make_plain(kwargs["checkpoint"], self.cfg)
 
 
+#: Warnings of the libraries about themselves, which their user can do nothing about.
+_LIBRARY_NOISE = ("Could not import OneDL", "The prefix is not set", "FileClient", "HardDiskBackend")
+
+
 def _is_for_console(record: logging.LogRecord) -> bool:
     """Drop mmengine's listings of the environment, config and hooks, and its log lines (see ProgressHook)."""
-    if getattr(record, "file_only", False):
+    if getattr(record, "file_only", False) or any(text in record.getMessage() for text in _LIBRARY_NOISE):
         return False
     source = Path(record.pathname)
     if record.levelno > logging.INFO or "mmengine" not in source.parts:
@@ -182,9 +181,15 @@ def _make_plain(checkpoint: dict[str, Any], cfg: Config) -> None:
     }
 
 
-def _restore_message_hub(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def _restore_message_hub(checkpoint: dict[str, Any], source: str) -> dict[str, Any]:
     """Return a checkpoint of ours with the message hub as mmengine's `resume` wants it."""
-    hub = checkpoint["message_hub"]
+    hub = checkpoint.get("message_hub")
+    if not isinstance(hub, dict) or not all(isinstance(item, dict) for item in hub["log_scalars"].values()):
+        raise UserError(
+            "the checkpoint does not hold the state of a run of this toolkit",
+            source,
+            "start a new run from its weights with --load-from",
+        )
     scalars = OrderedDict(
         (name, HistoryBuffer(item["log"], item["count"], item["max_length"]))
         for name, item in hub["log_scalars"].items()

@@ -1,4 +1,4 @@
-"""Checkpoints of any kind into a model of this toolkit: read safely, mapped by name, verified, then loaded."""
+"""Checkpoints of any kind into a model: read safely, mapped by name, verified, and only then loaded."""
 
 from .load import load_weights
 from .read import read_checkpoint

@@ -23,17 +23,15 @@ class Family:
 
     Attributes:
         name: What reports call it.
-        first_block: Regular expression of the path of the first block, by which the family is recognised.
-            What comes before it in the file is the backbone's prefix there.
-        depthwise: Name of the depthwise convolution in that block.
+        mark: Regular expression of the name of the first block's depthwise convolution, by which the family
+            is recognised. What comes before it in the file is the backbone's prefix there.
         requires: Regular expression that some name of the file must match as well.
         rules: Substitutions applied one after another to a backbone tensor's name, prefix removed.
         head_rules: The same for the names outside the prefix.
     """
 
     name: str
-    first_block: str
-    depthwise: str
+    mark: str
     requires: str = ""
     rules: Rules = ()
     head_rules: Rules = ()
@@ -41,32 +39,32 @@ class Family:
     def prefix_in(self, names: Iterable[str]) -> str | None:
         """Return the backbone's prefix in a file with these names; None if the file is of another family."""
         names = list(names)
-        pattern = re.compile(rf"(.*?){self.first_block}\.{self.depthwise}\.weight")
+        pattern = re.compile(rf"(.*?){self.mark}")
         prefixes = [match[1] for match in map(pattern.fullmatch, names) if match]
         if not prefixes or not any(re.search(self.requires, name) for name in names):
             return None
         return min(prefixes, key=len)
 
 
-ORIGINAL = Family("original", first_block=r"stages\.0\.0", depthwise="dwconv")
+ORIGINAL = Family("original", mark=r"stages\.0\.0\.dwconv\.weight")
 HUGGING_FACE = Family(
     "Hugging Face",
-    first_block=r"encoder\.stages\.0\.layers\.0",
-    depthwise="dwconv",
+    mark=r"(?:convnext(?:v2)?\.)?encoder\.stages\.0\.layers\.0\.dwconv\.weight",
     rules=(
+        (r"^convnext(v2)?\.", ""),
         (r"^embeddings\.patch_embeddings\.", "downsample_layers.0.0."),
         (r"^embeddings\.layernorm\.", "downsample_layers.0.1."),
         (r"^encoder\.stages\.(\d+)\.downsampling_layer\.", r"downsample_layers.\1."),
         (r"^encoder\.stages\.(\d+)\.layers\.", r"stages.\1."),
         (r"^hidden_states_norms\.stage(\d+)\.", lambda match: f"norm{int(match[1]) - 1}."),
-        (r"^hidden_states_norms\.(\d+)\.", r"norm\1."),  # the 2022 releases'
+        (r"^hidden_states_norms\.(\d+)\.", r"norm\1."),  # as converted in 2022
         (r"(^|\.)layernorm\.", r"\1norm."),
         (r"\.layer_scale_parameter$", ".gamma"),
         (r"\.grn\.weight$", ".grn.gamma"),
         (r"\.grn\.bias$", ".grn.beta"),
+        (r"^classifier\.", "head."),
     ),
     head_rules=(
-        (r"^classifier\.", "head."),
         (r"\.batch_norm\.", ".bn."),
         (r"^(decode_head|auxiliary_head)\.classifier\.", r"\1.conv_seg."),
     ),
@@ -126,13 +124,15 @@ def _rename(name: str, rules: Rules) -> str:
 
 def infer_arch(backbone: Mapping[str, Tensor]) -> Arch | None:
     """Return the size that a backbone's tensors show; None if a stage is missing."""
-    blocks = {match[0] for match in map(re.compile(r"stages\.\d+\.\d+(?=\.)").match, backbone) if match}
-    first = [backbone.get(f"stages.{i}.0.dwconv.weight") for i in range(NUM_STAGES)]
-    dims = tuple(weight.shape[0] for weight in first if weight is not None)
-    if len(dims) < NUM_STAGES:
-        return None
-    depths = tuple(sum(block.startswith(f"stages.{i}.") for block in blocks) for i in range(NUM_STAGES))
-    return Arch(depths, dims, use_grn=any(".grn." in name for name in backbone))
+    dims, depths = [], []
+    for i in range(NUM_STAGES):
+        weight = backbone.get(f"stages.{i}.0.dwconv.weight")
+        if weight is None or weight.ndim != 4:
+            return None
+        dims.append(weight.shape[0])
+        blocks = map(re.compile(rf"stages\.{i}\.(\d+)\.").match, backbone)
+        depths.append(1 + max(int(match[1]) for match in blocks if match))
+    return Arch(tuple(depths), tuple(dims), use_grn=any(".grn." in name for name in backbone))
 
 
 def arch_name(arch: Arch | None) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import pickletools
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,9 @@ def _ignored(path: str) -> type[_Ignored]:
 
 
 #: Names that checkpoints of mmengine (log history) and of the original training code (arguments) refer to.
-#: Each is read as an inert stand-in *of that name*: neither the class nor the function is ever called, so that
+#: Each is read as an inert stand-in *of that name*: the class or function itself is never touched, so that
 #: even `getattr` can be named here.
-_STAND_INS = [
+_STAND_INS: list[Any] = [
     _ignored(path)
     for path in (
         "mmengine.logging.history_buffer.HistoryBuffer",
@@ -164,8 +165,10 @@ def _read_file(file: Path, mmap: bool) -> Any:
             return torch.load(
                 file, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(file)
             )
-    except (MemoryError, PermissionError, IsADirectoryError):
+    except MemoryError:
         raise
+    except PermissionError as error:
+        raise UserError("the file may not be read", str(file), "check its permissions") from error
     except SafetensorError as error:
         raise _unreadable(file, str(error)) from error
     except Exception as error:  # a damaged pickle can raise anything
@@ -194,8 +197,8 @@ def _unreadable(file: Path, detail: str) -> UserError:
         first_line = head.decode("utf-8", "replace").strip().splitlines()[0][:60]
         what = f"the file is text, not weights; it begins with {first_line!r}"
     elif file.name.endswith(".safetensors") or _looks_like_torch(file):
-        reason = (detail.splitlines() or ["unknown"])[0].strip().rstrip(".:")[:160]
-        what = f"the weights file is damaged or cut short ({reason})"
+        reason = re.split(r"\.\s|\n", detail.strip())[0][:160]
+        what = f"the weights file is damaged or cut short{f' ({reason})' if reason else ''}"
     else:
         what = f"the file is no PyTorch checkpoint; it begins with the bytes {head[:8].hex(' ')}"
     size = file.stat().st_size
@@ -208,32 +211,52 @@ def _is_text(head: bytes) -> bool:
 
 def _refused(file: Path, detail: str) -> UserError:
     """Say what a file refers to beside data, and how to make a plain file of it."""
-    named = _blocked_globals(file) | set(re.findall(r"GLOBAL (\S+) (?:was not|whose)", detail))
-    # torch drops `builtins.` in its message
-    named = {name for name in named if f"builtins.{name}" not in named}
-    reason = shorten(sorted(named)) if named else (detail.strip().splitlines() or ["?"])[-1][:200]
+    # torch names the first that it meets, without `builtins.`
+    first = set(re.findall(r"GLOBAL (\S+) (?:was not|whose)", detail))
+    named = sorted(_globals_of(file) | first)
+    named = [name for name in named if f"builtins.{name}" not in named]
+    if named:
+        what = f"it refers to code, which loading it could run: {shorten(named)}"
+    else:
+        what = "it holds more than tensors, numbers and strings, or was not saved by torch.save"
     command = (
-        "python -c \"import torch; c = torch.load('IN', map_location='cpu', weights_only=False); "
+        "python -c \"import torch; c = torch.load(IN, map_location='cpu', weights_only=False); "
         "c = c if isinstance(c, dict) else c.state_dict(); "
-        "torch.save(dict(c.get('state_dict', c.get('model', c))), 'OUT')\""
-    ).replace("'IN'", repr(str(file)))
+        "torch.save(dict(c.get('state_dict', c.get('model', c))), 'plain.pth')\""
+    ).replace("IN", repr(file.name), 1)
     return UserError(
-        f"the file was not loaded: it refers to code, which a checkpoint could run: {reason}",
+        f"the checkpoint was not loaded: {what}",
         str(file),
-        "get the weights as .safetensors or as a plain state dict. Only if you trust whoever made the file, and "
-        f"better on a machine without anything of value, convert it: {command.replace('OUT', 'plain.pth')}",
+        "get the weights as .safetensors or as a plain state dict. Only if you trust whoever made the file, "
+        f"convert it, better on a machine without anything of value: {command}",
     )
 
 
-def _blocked_globals(file: Path) -> set[str]:
-    """List what a file refers to and may not, without loading it; nothing where that cannot be told."""
+def _globals_of(file: Path) -> set[str]:
+    """List the classes and functions that a file's pickles refer to, torch's aside; nothing is imported."""
+    names: set[str] = set()
+    strings: list[str] = []
     try:
-        with torch.serialization.safe_globals(_STAND_INS):
-            return set(torch.serialization.get_unsafe_globals_in_checkpoint(file))
-    except Exception:  # not in the zip format, or with other opcodes
-        return set()
+        for opcode, argument, _ in _opcodes(file):
+            if opcode.name == "GLOBAL":
+                names.add(argument.replace(" ", ".").replace("__builtin__.", "builtins."))
+            elif opcode.name == "STACK_GLOBAL":
+                names.add(".".join(strings[-2:]))
+            elif isinstance(argument, str):
+                strings.append(argument)
+    except Exception:  # damaged: what was found before stands
+        pass
+    harmless = {f"{stand_in.__module__}.{stand_in.__name__}" for stand_in in _STAND_INS}
+    harmless |= {"collections.OrderedDict", "_codecs.encode", "builtins.set", "builtins.bytearray"}
+    return {name for name in names if not name.startswith("torch.") and name not in harmless}
 
 
-def names_of(tensors: Iterable[str]) -> list[str]:
-    """Return the names sorted as a person would, numbers by value."""
-    return sorted(tensors, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
+def _opcodes(file: Path) -> Iterator[tuple[Any, Any, int | None]]:
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+            yield from pickletools.genops(archive.read(pickled))
+        return
+    with open(file, "rb") as opened:
+        for _ in range(4):  # the old format is three small pickles, then the object
+            yield from pickletools.genops(opened)

@@ -15,7 +15,7 @@ _FROM_SCRATCH = "--cfg-options model.backbone.init_cfg=None"
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded weights: `$CONVNEXT_DENSE_HOME/weights`, by default under `~/.cache`."""
+    """Return where downloads go: `weights` under `$CONVNEXT_DENSE_HOME` or `~/.cache/convnext_dense`."""
     home = os.environ.get("CONVNEXT_DENSE_HOME") or "~/.cache/convnext_dense"
     return Path(home).expanduser() / "weights"
 
@@ -30,7 +30,8 @@ def resolve_source(source: str | os.PathLike[str]) -> Path:
         source: A file, a Hugging Face folder or an http(s) URL.
 
     Raises:
-        UserError: Nothing is there, or the URL cannot be reached; the message names the file to place and where.
+        UserError: Nothing is there, or the URL cannot be reached: the message names the file to place and
+            where.
     """
     text = os.fspath(source)
     scheme = urlsplit(text).scheme if "://" in text else ""
@@ -75,7 +76,9 @@ def _near(path: Path) -> str:
     """Say which weights lie near a path that does not exist."""
     folder = path.parent
     if not folder.is_dir():
-        return f"the folder {folder} does not exist either; give a file, a Hugging Face folder or an http(s) URL"
+        return (
+            f"the folder {folder} does not exist either; give a file, a Hugging Face folder or an http(s) URL"
+        )
     names = weight_files(folder)
     if not names:
         return f"{folder.resolve()} holds no weights; give a file, a Hugging Face folder or an http(s) URL"

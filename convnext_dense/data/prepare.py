@@ -1,0 +1,83 @@
+"""`prepare-data`: bring a data set to where the configs look for it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+SHAPES_ROOT, ADE_ROOT = "data/shapes", "data/ade"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the data sets as sub-commands of `parser`."""
+    kind = argparse.ArgumentDefaultsHelpFormatter
+    sets = parser.add_subparsers(dest="dataset", required=True, metavar="{shapes,ade20k}")
+
+    shapes = sets.add_parser(
+        "shapes",
+        help="generate the embedded data set (seconds)",
+        description="Generate scenes of shapes, as COCO instances and as ADE-style label maps.",
+        formatter_class=kind,
+    )
+    shapes.add_argument("--root", default=SHAPES_ROOT, help="folder to write to")
+    shapes.add_argument("--train", type=int, default=400, metavar="N", help="number of training scenes")
+    shapes.add_argument("--val", type=int, default=80, metavar="N", help="number of validation scenes")
+    shapes.add_argument("--size", type=int, default=160, metavar="PX", help="height and width in pixels")
+    shapes.add_argument("--seed", type=int, default=0, help="seed of the whole set")
+
+    ade = sets.add_parser(
+        "ade20k",
+        help="download, verify and unpack ADE20K with its 150 classes (about 1 GB)",
+        description="Bring ADEChallengeData2016 to ROOT: download (a broken one goes on where it stopped), "
+        "check, unpack, count. A complete tree is left alone.",
+    )
+    ade.add_argument(
+        "--root", default=ADE_ROOT, help=f"folder to download and unpack to (default: {ADE_ROOT})"
+    )
+    ade.add_argument(
+        "--from-archive", metavar="ZIP", help="use this ADEChallengeData2016.zip, download nothing"
+    )
+    ade.add_argument("--url", help="address of the archive, for a mirror (default: the publisher's)")
+    ade.add_argument(
+        "--checksum",
+        metavar="ALGORITHM:HEX",
+        help="the archive's sha256:… or sha1:…, or none (default: the known one of the publisher's archive)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the parsed arguments ask for and say on standard output what was done; returns 0."""
+    done = _shapes(args) if args.dataset == "shapes" else _ade20k(args)
+    sys.stdout.write("\n".join(done) + "\n")
+    return 0
+
+
+def _shapes(args: argparse.Namespace) -> list[str]:
+    from .shapes import CLASSES, write_shapes
+
+    root = write_shapes(args.root, args.train, args.val, args.size, args.seed)
+    return [
+        f"shapes: {args.train} training and {args.val} validation scenes of {args.size}x{args.size}, "
+        f"{len(CLASSES)} classes, in {root}",
+        *_next("configs/demo/upernet_convnext_atto_shapes.py", root, Path(SHAPES_ROOT)),
+    ]
+
+
+def _ade20k(args: argparse.Namespace) -> list[str]:
+    from .ade20k import COUNTS, URL, prepare_ade20k
+
+    tree = prepare_ade20k(args.root, args.from_archive, args.url or URL, checksum=args.checksum)
+    numbers = " and ".join(f"{number:,} {split}" for split, number in COUNTS.items())
+    lines = [f"ADE20K: {numbers} images with their label maps in {tree}"]
+    archive = tree.parent / f"{tree.name}.zip"
+    if archive.exists():
+        lines.append(f"{archive} is no longer needed")
+    return [*lines, *_next("configs/upernet_convnext_b.py", tree.parent, Path(ADE_ROOT))]
+
+
+def _next(config: str, root: Path, default: Path) -> list[str]:
+    elsewhere = (
+        [] if root == default else [f"the configs look in {default}: set data_root to train on this folder"]
+    )
+    return [*elsewhere, f"next: python tools/train.py {config}"]

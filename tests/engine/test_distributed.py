@@ -1,0 +1,81 @@
+"""Two processes on the CPU, started as a user starts them."""
+
+import json
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from convnext_dense.engine.distributed import check_launcher
+from convnext_dense.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_script(script, *arguments):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {**os.environ, "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    command = [ROOT / "tools" / script, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+
+#: The same images in the same order without augmentation, and nothing that depends on a rank's share of the batch.
+DETERMINISTIC = {
+    "model.backbone.drop_path_rate": 0.0,
+    "model.decode_head.dropout_ratio": 0.0,
+    "model.auxiliary_head.dropout_ratio": 0.0,
+    "model.decode_head.norm_cfg": dict(type="BN", requires_grad=False),
+    "model.auxiliary_head.norm_cfg": dict(type="BN", requires_grad=False),
+    "train_dataloader.sampler.shuffle": False,
+    "custom_hooks": [dict(type="FreezeBatchNormHook")],
+    "custom_imports": dict(imports=["convnext_dense.register", "tests.engine.freeze_batch_norm"]),
+}
+
+
+def test_training_and_evaluation_on_two_processes_equal_one(toy_config, tmp_path, monkeypatch):
+    """The same global batch of four gives the same weights, and the same checkpoint the same score."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pipeline = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations"), dict(type="PackSegInputs")]
+    changes = {**DETERMINISTIC, "train_dataloader.dataset.pipeline": pipeline}
+    one = toy_config("one", **changes, **{"train_dataloader.batch_size": 4})
+    two = toy_config("two", **changes, **{"train_dataloader.batch_size": 2})
+    for config, processes in ((one, 1), (two, 2)):
+        result = run_script("dist_train.sh", config, processes, "--work-dir", tmp_path / config.stem)
+        assert result.returncode == 0, result.stdout + result.stderr
+    states = [
+        torch.load(tmp_path / c.stem / "iter_4.pth", weights_only=True)["state_dict"] for c in (one, two)
+    ]
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+
+    scores = []
+    for processes in (1, 2):
+        out = tmp_path / f"test_{processes}"
+        checkpoint = tmp_path / one.stem / "iter_4.pth"
+        result = run_script("dist_test.sh", one, checkpoint, processes, "--work-dir", out)
+        assert result.returncode == 0, result.stdout + result.stderr
+        scores.append(json.loads((out / "metrics.json").read_text()))
+    assert scores[0] == scores[1]
+    validated = json.loads((tmp_path / two.stem / "metrics.json").read_text())
+    assert validated["mIoU"] == pytest.approx(scores[0]["mIoU"], abs=0.01)
+
+
+def test_an_error_on_two_processes_is_reported_once(toy_config, tmp_path):
+    config = toy_config("missing", **{"train_dataloader.dataset.data_root": "nowhere"})
+    result = run_script("dist_train.sh", config, 2, "--work-dir", tmp_path / "run")
+    assert result.returncode != 0
+    assert result.stderr.count("error: the data set is not there: nowhere") == 1
+
+
+def test_a_launcher_without_its_environment_is_named(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UserError, match="RANK"):
+        check_launcher("pytorch")
+    with pytest.raises(UserError, match="SLURM_PROCID"):
+        check_launcher("slurm")
+    check_launcher("none")
