@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
 from pathlib import Path
 
 from mmengine.config import Config
@@ -89,6 +91,7 @@ def _prepare(args: argparse.Namespace) -> Config:
 def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
     from .runner import DenseRunner
 
+    _load_libraries(cfg.default_scope)
     notices = adapt_to_cpu(cfg)
     init_cpu_process_group(cfg.launcher)
     with _readable_errors():
@@ -96,6 +99,13 @@ def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
     for notice in notices:
         runner.logger.info(notice)
     return runner
+
+
+def _load_libraries(scope: str) -> None:
+    """Import what the config's scope stands for; while it loads it prints of its optional parts."""
+    with redirect_stdout(io.StringIO()):
+        for part in ("datasets", "models", "evaluation", "engine", "visualization"):
+            import_module(f"{scope}.{part}")
 
 
 def _enable_auto_scale_lr(cfg: Config) -> None:

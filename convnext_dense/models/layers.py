@@ -46,12 +46,13 @@ class GRN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x` (B, H, W, channels); the result has its shape and dtype."""
-        # In float16 the sum of squares overflows from about 65,000 on, so it is taken in float32.
+        # Sums over a map, here and in the gradient of the scale, exceed what float16 can hold.
         energy = torch.linalg.vector_norm(
             x, dim=(1, 2), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)
         )
         scale = 1 + self.gamma * (energy / (energy.mean(dim=-1, keepdim=True) + self.eps))
-        return torch.addcmul(self.beta.to(x.dtype), x, scale.to(x.dtype))
+        dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
+        return torch.addcmul(self.beta.to(dtype), x, scale.to(dtype)).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Describe the layer in the printed model."""

@@ -80,7 +80,7 @@ def roi_align(
         shape = (len(rois), channels, *output_size)
         out = torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=torch.channels_last)
     compute = torch.promote_types(input.dtype, torch.float32)
-    table = input.detach().to(compute).permute(0, 2, 3, 1).reshape(-1, channels)
+    table = _rows(input.detach().to(compute))
     done = 0
     for n_rois, taps in _taps_in_chunks(
         rois.to(compute), map_size, output_size, spatial_scale, sampling_ratio, aligned
@@ -120,13 +120,19 @@ def roi_align_grad(
     for n_rois, taps in _taps_in_chunks(
         rois.to(compute), map_size, output_size, spatial_scale, sampling_ratio, aligned
     ):
-        bins = grad_output[done : done + n_rois].to(compute).permute(0, 2, 3, 1).reshape(-1, channels)
+        bins = _rows(grad_output[done : done + n_rois].to(compute))
         pixel, order = taps.pixel.sort(stable=True)
         touched, length = torch.unique_consecutive(pixel, return_counts=True)
         bin_of_tap = torch.repeat_interleave(taps.length).index_select(0, order)
         table[touched] += _weighted_sums(bins, bin_of_tap, taps.weight.index_select(0, order), length)
         done += n_rois
     return table.view(batch, *map_size, channels).permute(0, 3, 1, 2).to(grad_output.dtype)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """Lay maps (B, C, H, W) out as (B·H·W, C), contiguous: a view of channels_last memory."""
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]).contiguous()
 
 
 def _weighted_sums(table: Tensor, row: Tensor, weight: Tensor, length: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class GuardedLoader(Loader):
         """Execute the module."""
         try:
             self._loader.exec_module(module)
-        except ImportError:
+        except ModuleNotFoundError:
             raise
         except Exception as error:
             raise ModuleNotFoundError(

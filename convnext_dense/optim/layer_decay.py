@@ -223,7 +223,9 @@ def _check_custom_keys(custom: Mapping[str, Mapping[str, float]], names: Sequenc
     for key, own in custom.items():
         where = f"{_WHERE}.custom_keys[{key!r}]"
         if not isinstance(own, Mapping) or not all(isinstance(value, int | float) for value in own.values()):
-            raise UserError(f"{key!r} stands for {own!r}", where, "give dict(lr_mult=…, decay_mult=…), numbers")
+            raise UserError(
+                f"{key!r} stands for {own!r}", where, "give dict(lr_mult=…, decay_mult=…), numbers"
+            )
         _check_keys(own, _CUSTOM_OPTIONS, where)
         if not any(key in name for name in names):
             parts = sorted({part for name in names for part in name.split(".") if not part.isdigit()})

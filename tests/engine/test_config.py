@@ -13,7 +13,8 @@ from convnext_dense.errors import UserError
 def config_file(tmp_path):
     path = tmp_path / "toy.py"
     path.write_text(
-        "model = dict(type='M', backbone=dict(type='ConvNeXt', arch='tiny', init_cfg=dict(type='Pretrained')))\n"
+        "backbone = dict(type='ConvNeXt', arch='tiny', init_cfg=dict(type='Pretrained'))\n"
+        "model = dict(type='M', backbone=backbone)\n"
         "pipeline = [dict(type='A', scale=(4, 4)), dict(type='B')]\n"
         "optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4))\n"
     )

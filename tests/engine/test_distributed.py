@@ -24,7 +24,7 @@ def run_script(script, *arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
 
-#: The same images in the same order without augmentation, and nothing that depends on a rank's share of the batch.
+#: The same images in the same order, and nothing that depends on a rank's share of the batch.
 DETERMINISTIC = {
     "model.backbone.drop_path_rate": 0.0,
     "model.decode_head.dropout_ratio": 0.0,

@@ -147,7 +147,7 @@ def test_amp_on_the_cpu_is_fp32_with_one_notice(toy_config, work_dir, capsys):
 
 def test_auto_scale_lr_multiplies_the_rate_by_the_batch_ratio(toy_config, work_dir):
     changes = {"train_cfg.max_iters": 2, "auto_scale_lr": dict(enable=False, base_batch_size=16)}
-    config = toy_config("scaled", **changes, **{"param_scheduler": None})
+    config = toy_config("scaled", **changes, param_scheduler=None)
     assert run("train", config, "--work-dir", work_dir, "--auto-scale-lr") == 0
     groups = torch.load(work_dir / "iter_2.pth", weights_only=True)["optimizer"]["param_groups"]
     base = json.loads((work_dir / "config.json").read_text())["optim_wrapper"]["optimizer"]["lr"]

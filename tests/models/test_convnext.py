@@ -101,7 +101,8 @@ def test_checkpointing_gives_the_same_gradients_and_dropped_samples(v2):
 
 def test_checkpointing_keeps_fewer_activations():
     def saved_bytes(with_cp):
-        net, total = toy(with_cp=with_cp), 0
+        arch = dict(depths=(4, 4, 4, 4), dims=(8, 16, 24, 32))
+        net, total = ConvNeXt(arch, out_indices=(3,), with_cp=with_cp), 0
 
         def pack(tensor):
             nonlocal total
@@ -112,8 +113,7 @@ def test_checkpointing_keeps_fewer_activations():
             net(torch.randn(1, 3, 128, 128))
         return total
 
-    print(saved_bytes(with_cp=True), saved_bytes(with_cp=False))
-    assert saved_bytes(with_cp=True) < 0.3 * saved_bytes(with_cp=False)
+    assert saved_bytes(with_cp=True) < 0.2 * saved_bytes(with_cp=False)
 
 
 @pytest.mark.parametrize("k", range(5))

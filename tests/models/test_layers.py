@@ -50,12 +50,12 @@ def test_grn_starts_as_the_identity():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_grn_does_not_overflow_in_half_precision(dtype):
     grn = random_grn(4)
-    x = 50 * torch.randn(1, 64, 64, 4, dtype=torch.float64)  # the sum of squares is 1e7
+    x = 2000 * torch.randn(1, 64, 64, 4, dtype=torch.float64)  # of norm 128,000; float16 ends at 65,504
     expected = grn(x)
     x = x.to(dtype).requires_grad_()
     y = grn.to(dtype)(x)
     assert y.dtype == dtype
-    torch.testing.assert_close(y.double(), expected, rtol=2e-2, atol=1.0)
+    torch.testing.assert_close(y.double(), expected, rtol=2e-2, atol=40.0)
     y.sum().backward()
     assert x.grad.isfinite().all()
 

@@ -100,6 +100,20 @@ def test_a_compiled_extension_that_does_not_load_is_replaced_with_one_warning(tm
     assert "undefined symbol: _ZN3c10" in done.stderr
 
 
+@pytest.mark.parametrize("error", ["RuntimeError", "ImportError", "OSError"])
+def test_however_torchvision_fails_to_load_it_counts_as_absent(tmp_path, error):
+    (tmp_path / "torchvision.py").write_text(f"raise {error}('undefined symbol')")
+    script = """
+        from convnext_dense import ops
+        ops.install()
+        try:
+            import torchvision
+        except ModuleNotFoundError as error:
+            print(error)
+    """
+    assert "does not load beside the installed torch: undefined symbol" in output_of(script, path=tmp_path)
+
+
 def random_rois(n=60):
     corner = torch.rand(n, 2) * 200 - 20
     return torch.cat((torch.zeros(n, 1), corner, corner + torch.rand(n, 2) * 100), 1)

@@ -39,6 +39,14 @@ def test_an_iou_equal_to_the_threshold_does_not_suppress():
     assert nms(boxes, scores, 0.49)[1].tolist() == [0]
 
 
+@pytest.mark.parametrize("along", [[0, 1, 2, 3], [1, 0, 3, 2]])
+def test_with_offset_boxes_that_share_an_edge_overlap_by_a_pixel(along):
+    boxes = torch.tensor([[0.0, 0, 9, 9], [9, 0, 18, 9], [40, 40, 50, 50], [30, 30, 31, 31]])[:, along]
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
+    assert nms(boxes, scores, 0.05, offset=1)[1].tolist() == [0, 2, 3]  # IoU 10 / 190
+    assert nms(boxes, scores, 0.05, offset=0)[1].tolist() == [0, 1, 2, 3]
+
+
 def test_a_suppressed_box_suppresses_nothing():
     boxes = torch.tensor([[4.0 * i, 0, 4 * i + 10, 10] for i in range(9)])  # each overlaps the next by 3/7
     scores = torch.linspace(1, 0.2, 9)
