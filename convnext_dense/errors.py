@@ -12,7 +12,7 @@ EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """An error that its reader can mend; printed as up to three lines and never as a traceback.
+    """An error that its reader can mend; printed as three parts and never as a traceback.
 
     Args:
         what: What is wrong, one sentence with the offending value.
@@ -29,10 +29,9 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         lines = [self.what]
-        if self.where:
-            lines.append(f"  where: {self.where}")
-        if self.fix:
-            lines.append(f"  fix:   {self.fix}")
+        for label, text in (("where:", self.where), ("fix:", self.fix)):
+            if text:
+                lines.append(f"  {label:<7}{text}".replace("\n", "\n" + " " * 9))
         return "\n".join(lines)
 
 

@@ -11,6 +11,11 @@ def test_message_has_what_where_and_fix_on_lines_of_their_own():
     assert str(UserError("only what")) == "only what"
 
 
+def test_further_lines_of_a_part_are_set_under_its_first():
+    error = UserError("what", fix="run this:\ncommand")
+    assert str(error) == "what\n  fix:   run this:\n         command"
+
+
 def test_nearest_finds_misspellings_whatever_their_case():
     assert nearest("ConvNext", ["ConvNeXt", "ResNet"]) == "ConvNeXt"
     assert nearest("basse", ["tiny", "base"]) == "base"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +48,7 @@ class DenseRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
+                handler.setStream(_CurrentStdout())
                 handler.addFilter(_is_for_console)
                 handler.setFormatter(logging.Formatter("%(message)s"))
         return logger
@@ -125,6 +127,16 @@ class DenseRunner(Runner):
         super().call_hook(fn_name, **kwargs)
         if fn_name == "before_save_checkpoint":
             _make_plain(kwargs["checkpoint"], self.cfg)
+
+
+class _CurrentStdout:
+    """Writes to what `sys.stdout` is at the moment, so that a progress bar stays below what is written."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
 
 
 #: Warnings of the libraries about themselves, which their user can do nothing about.

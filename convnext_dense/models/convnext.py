@@ -171,7 +171,7 @@ class ConvNeXt(BaseModule):
         for source in sources:
             from ..weights import load_weights  # deferred: it needs the backbone
 
-            load_weights(self, source)
+            print_log(str(load_weights(self, source)), "current")
         self.is_init = True
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

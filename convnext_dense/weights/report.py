@@ -16,7 +16,7 @@ from .families import Weights, arch_name, map_convnext
 from .resolve import shorten
 
 _LAYER_SCALE = re.compile(r"stages\.\d+\.\d+\.gamma")
-_NEXT_LINE = "\n         "  # below the text after `where:`
+_NEXT_LINE = "\n"  # UserError sets it below the text after `where:`
 
 
 @dataclass(frozen=True)

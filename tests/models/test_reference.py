@@ -99,6 +99,29 @@ def test_outputs_and_gradients_equal_hugging_face(arch, dtype, out_indices):
             assert_close(param.grad, expected, dtype, f"gradient of {name}")
 
 
+@pytest.mark.parametrize("arch", [Arch(**TOY_V1), Arch(**TOY_V2)], ids=["v1", "v2"])
+def test_twenty_steps_train_like_hugging_face(arch):
+    theirs = reference(arch, (0, 1, 2, 3)).double()
+    randomise(theirs)
+    ours = ConvNeXt(arch).double()
+    state = theirs.state_dict()
+    ours.load_state_dict({name: state[reference_name(name)] for name in ours.state_dict()})
+    images = torch.randn(2, 3, 45, 64, dtype=torch.float64)
+    curves = []
+    for net, maps_of in ((ours, ours), (theirs, lambda x: theirs(x).feature_maps)):
+        optimizer, curve = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05), []
+        for _ in range(20):
+            loss = loss_of([m.tanh() for m in maps_of(images)])
+            optimizer.zero_grad()
+            loss.backward()
+            norm = torch.nn.utils.get_total_norm([p.grad for p in net.parameters()])
+            curve.append([loss.item(), norm.item()])
+            optimizer.step()
+        curves.append(torch.tensor(curve, dtype=torch.float64))
+    assert curves[0][-1, 0] < curves[0][0, 0] - 1
+    torch.testing.assert_close(*curves, rtol=1e-7, atol=1e-7)
+
+
 def test_four_channel_images_equal_hugging_face():
     arch = Arch(**TOY_V1)
     theirs = reference(arch, (3,), in_channels=4).double().eval()

@@ -1,0 +1,138 @@
+"""Every command of the README is run, the training ones on shrunk configs and few images."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from convnext_dense import cli
+from convnext_dense.engine.config import load_config
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
+COMMANDS = [line for block in blocks("bash") for line in block.splitlines()]
+
+
+def toy(config, folder):
+    """Write the shrunk form of a shipped config under the same name."""
+    from convnext_dense.testing import shrink
+
+    cfg = shrink(load_config(ROOT / config), folder / "data")
+    cfg.pop("work_dir")
+    cfg.model.backbone.init_cfg = None
+    target = folder / config
+    target.parent.mkdir(parents=True, exist_ok=True)
+    cfg.dump(target)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the tools, shrunk configs and a finished run, as a user's checkout is after training."""
+    import convnext_dense.register  # noqa: F401
+
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "tools").symlink_to(ROOT / "tools")
+    for config in set(re.findall(r"configs/\w+\.py", "\n".join(COMMANDS))):
+        toy(config, folder)
+    return folder
+
+
+def run(command, folder):
+    words = shlex.split(command)
+    words = [sys.executable if word == "python" else word for word in words]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {**os.environ, "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_training_commands(folder):
+    """In the README's order: train, then test, resume and the distributed forms on what was trained."""
+    commands = [c for c in COMMANDS if re.match(r"(python )?tools/(dist_)?(train|test)\.", c)]
+    assert len(commands) == 7
+    work_dir = folder / "work_dirs/upernet_convnext_b"
+    for command in commands:
+        if "test" in command:
+            shutil.copy(work_dir / "iter_2.pth", work_dir / "iter_160000.pth")
+        run(re.sub(r"(\.sh configs/\S+|\.pth) 8$", r"\1 2", command), folder)
+
+
+def test_ade20k_is_prepared_from_a_served_archive(folder, monkeypatch):
+    """It downloads a gigabyte: here it parses; `tests/data/test_ade20k.py` serves a small archive."""
+    command = next(c for c in COMMANDS if "prepare_data.py ade20k" in c)
+    arguments = cli.build_parser().parse_args(["prepare-data", *shlex.split(command)[2:]])
+    assert arguments.dataset == "ade20k"
+    assert arguments.root == "data/ade"
+
+
+@pytest.mark.parametrize("target", [c.split()[1] for c in COMMANDS if c.startswith("make ")])
+def test_make_targets_exist(target):
+    """`make test` is what runs this; `make demo` is run whole by `test_demo.py`."""
+    result = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert {"demo": "tools/demo.sh", "test": "pytest"}[target] in result.stdout
+
+
+def test_every_command_is_known_to_a_test():
+    known = re.compile(r"make (demo|test)$|source \.venv/bin/activate$|(python )?tools/\w+\.(py|sh) ")
+    assert [command for command in COMMANDS if not known.match(command)] == []
+
+
+def test_installing_into_an_environment_of_ones_own():
+    assert "`pip install -e .`" in README
+    dry = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--dry-run",
+        "--no-deps",
+        "--no-build-isolation",
+        "-e",
+        ".",
+    ]
+    result = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True)
+    assert "convnext-dense" in result.stdout, result.stderr
+
+
+def test_python_example(tmp_path, monkeypatch, capsys):
+    from convnext_dense import ConvNeXt
+
+    monkeypatch.chdir(tmp_path)
+    state = ConvNeXt(arch="tiny", layer_scale_init_value=1.0).state_dict()
+    state = {name: tensor for name, tensor in state.items() if not re.match(r"norm\d", name)}
+    torch.save({"model": state}, "convnext_tiny_1k_224.pth")
+    (example,) = blocks("python")
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert "tiny" in capsys.readouterr().out
+    assert [tuple(m.shape) for m in names["maps"]][::3] == [(1, 96, 128, 128), (1, 768, 16, 16)]
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_lead_somewhere(link):
+    assert (ROOT / link).exists()
+
+
+def test_every_shipped_recipe_is_in_the_table():
+    leaves = [p for p in (ROOT / "configs").rglob("*.py") if "_base_" not in p.parts]
+    assert leaves
+    for leaf in leaves:
+        assert f"({leaf.relative_to(ROOT).as_posix()})" in README
