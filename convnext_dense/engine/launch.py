@@ -17,6 +17,7 @@ from mmengine.registry import Registry
 from mmengine.runner import find_latest_checkpoint
 
 from ..errors import EXIT_INTERRUPTED, UserError, did_you_mean
+from .classes import set_num_classes
 from .config import adapt_to_cpu, load_config, use_amp
 from .distributed import check_launcher, init_cpu_process_group
 from .preflight import check_data, check_weights
@@ -92,7 +93,7 @@ def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
     from .runner import DenseRunner
 
     _load_libraries(cfg.default_scope)
-    notices = adapt_to_cpu(cfg)
+    notices = [*adapt_to_cpu(cfg), *set_num_classes(cfg)]
     init_cpu_process_group(cfg.launcher)
     with _readable_errors():
         runner = DenseRunner.from_cfg(cfg)
