@@ -8,26 +8,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from mmengine.config import Config, ConfigDict
-from mmseg.registry import DATASETS
 
 from . import register  # noqa: F401  (data sets and models are looked up in the registries)
+from .engine.config import walk_dicts
 from .errors import UserError, did_you_mean
 from .models.arch import parse_arch
 from .optim import default_num_layers
+from .toy_data import IMAGES, write_coco, write_label_maps
 
 TOY_DEPTHS = (1, 1, 3, 1)
 TOY_DIMS = (8, 16, 32, 64)
 TOY_HEAD_CHANNELS = 16
 TOY_CROP_PX = 64
-TOY_IMAGE_PX = (90, 120)  # (H, W): larger than the crop, not square, no multiple of the strides
-TOY_IMAGES = {"train": 4, "val": 2, "test": 2}
 TOY_ITERATIONS = 2
 
 # Keys whose values are (pairs of) lengths in pixels.
 _LENGTH_KEYS = frozenset({"crop_size", "image_scale", "scale", "scales", "size", "stride"})
+# Widths of a detector's heads that follow the FPN's, and how many boxes each step handles at most.
+_CHANNEL_KEYS = ("in_channels", "feat_channels", "conv_out_channels", "out_channels")
+_MAX_BOXES = {"num": 16, "nms_pre": 64, "max_per_img": 16}
 
 
 def shrink(cfg: Config, data_root: str | Path | None = None) -> Config:
@@ -36,7 +36,8 @@ def shrink(cfg: Config, data_root: str | Path | None = None) -> Config:
     The types, the pipelines' steps, the heads, the optimizer with its parameter groups and the schedule
     stay; what changes is widths, depths, image sizes, the number of iterations, the workers (none), the
     precision (fp32), the weights (from scratch) and the data: a few generated images in the format that
-    the config's data sets read. Channels and decay layers are mapped from the config's own size, so those
+    the config's data sets read. A detector also looks at fewer boxes, and keeps those of any score: from
+    scratch it is sure of none. Channels and decay layers are mapped from the config's own size, so those
     that do not fit it stay wrong. `work_dir` is set, so `Runner.from_cfg(shrink(cfg)).train()` runs.
 
     Args:
@@ -66,11 +67,12 @@ def shrink(cfg: Config, data_root: str | Path | None = None) -> Config:
     toy.work_dir = str(root / "work_dir")
     if "data_root" in toy:
         toy.data_root = str(root)
-    for split, count in TOY_IMAGES.items():
+    for split in IMAGES:
         loader = toy.get(f"{split}_dataloader")
         if loader:
-            toy[f"{split}_dataloader"] = _shrink_loader(loader, split)
-            write_dataset(toy[f"{split}_dataloader"].dataset, toy.model, root, split, count)
+            toy[f"{split}_dataloader"] = loader = _shrink_loader(loader, split)
+            write_dataset(loader.dataset, toy.model, root, split)
+            _point_evaluator(toy, loader.dataset, split)
     return toy
 
 
@@ -98,15 +100,40 @@ def _shrink_seg_heads(model: ConfigDict, widths: Mapping[int, int]) -> None:
         head.update(in_channels=narrow, channels=TOY_HEAD_CHANNELS)
 
 
+def _shrink_det_heads(model: ConfigDict, widths: Mapping[int, int]) -> None:
+    """Narrow the neck, the RPN and the heads, and lower the number of boxes that they look at."""
+    wide = model.neck.out_channels
+    model.neck.in_channels = [widths.get(c, c) for c in model.neck.in_channels]
+    model.neck.out_channels = TOY_HEAD_CHANNELS
+    for part in (model.rpn_head, model.roi_head):
+        for _, head in walk_dicts(part):
+            head.update({key: TOY_HEAD_CHANNELS for key in _CHANNEL_KEYS if head.get(key) == wide})
+            if "fc_out_channels" in head:
+                head["fc_out_channels"] = 2 * TOY_HEAD_CHANNELS
+    for part in (model.train_cfg, model.test_cfg):
+        for _, step in walk_dicts(part):
+            step.update({key: min(step[key], most) for key, most in _MAX_BOXES.items() if key in step})
+    model.test_cfg.rcnn.score_thr = 0.0
+
+
 def _shrink_images(toy: Config, model: Mapping[str, Any]) -> None:
-    """Scale every length in pixels so that the training crop becomes the toy one."""
-    size = model["data_preprocessor"].get("size") or (TOY_CROP_PX,)
+    """Scale every length in pixels so that the training crop becomes the toy one.
+
+    A detector has no fixed crop: there it is the short side of the images in evaluation.
+    """
+    size = model["data_preprocessor"].get("size") or _evaluation_scale(toy) or (TOY_CROP_PX,)
     factor = TOY_CROP_PX / min(size)
     for key in [k for k in toy if k != "model"]:
         toy[key] = _scale_lengths(toy[key], factor, key)
     for key in ("data_preprocessor", "train_cfg", "test_cfg"):
         if toy.model.get(key):
             toy.model[key] = _scale_lengths(toy.model[key], factor, key)
+
+
+def _evaluation_scale(cfg: Config) -> tuple[int, int] | None:
+    """Return the size to which images are brought for evaluation, if they are."""
+    pipeline = (cfg.get("val_dataloader") or {}).get("dataset", {}).get("pipeline", [])
+    return next((step["scale"] for step in pipeline if step["type"] == "Resize" and "scale" in step), None)
 
 
 def _scale_lengths(node: Any, factor: float, key: str = "") -> Any:
@@ -151,40 +178,15 @@ def _shrink_loader(loader: ConfigDict, split: str) -> ConfigDict:
     return toy
 
 
-def _write_seg_dataset(
-    dataset: ConfigDict, model: Mapping[str, Any], root: Path, split: str, count: int
-) -> None:
-    """Write `count` images and label maps for a data set, and point it at them."""
-    folders = {"img_path": f"images/{split}", "seg_map_path": f"labels/{split}"}
-    dataset.update(data_root=str(root), data_prefix=folders)
-    dataset.pop("ann_file", None)
-    for folder in folders.values():
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    built = DATASETS.build({**dataset, "pipeline": [], "lazy_init": True})
-    num_classes = len(built.metainfo["classes"])
-    ignored = 0 if built.reduce_zero_label else model["decode_head"].get("ignore_index", 255)
-    rng = np.random.default_rng(list(TOY_IMAGES).index(split))
-    for index in range(count):
-        labels = _toy_labels(rng, num_classes)
-        image = _toy_image(rng, labels)
-        values = np.where(labels < 0, ignored, labels + int(built.reduce_zero_label)).astype(np.uint8)
-        cv2.imwrite(str(root / folders["img_path"] / f"{index}{built.img_suffix}"), image)
-        cv2.imwrite(str(root / folders["seg_map_path"] / f"{index}{built.seg_map_suffix}"), values)
-
-
-def _toy_labels(rng: np.random.Generator, num_classes: int) -> np.ndarray:
-    """Return a (H, W) map of rectangles, the first and the last class among them; −1 is unlabelled."""
-    blocks = rng.integers(num_classes, size=(3, 4))
-    blocks[0, 0], blocks[1, 1], blocks[2, 2] = 0, num_classes - 1, -1
-    height, width = TOY_IMAGE_PX
-    return np.kron(blocks, np.ones((height // 3, width // 4), int))
-
-
-def _toy_image(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """Return a (H, W, 3) uint8 image in which each class has its own colour, under noise."""
-    colours = (labels[..., None] + 1) * np.array([37, 91, 53]) % 200
-    return (colours + rng.integers(56, size=colours.shape)).astype(np.uint8)
+def _point_evaluator(toy: Config, dataset: Mapping[str, Any], split: str) -> None:
+    """Point the split's metrics that read the annotations themselves at the data set's file."""
+    for _, evaluator in walk_dicts(toy.get(f"{split}_evaluator")):
+        if evaluator.get("ann_file"):
+            evaluator["ann_file"] = str(Path(dataset["data_root"]) / dataset["ann_file"])
 
 
 #: By default scope: what narrows the heads, and what writes the data of one split.
-_SCOPES: dict[str, tuple[Callable, Callable]] = {"mmseg": (_shrink_seg_heads, _write_seg_dataset)}
+_SCOPES: dict[str, tuple[Callable, Callable]] = {
+    "mmdet": (_shrink_det_heads, write_coco),
+    "mmseg": (_shrink_seg_heads, write_label_maps),
+}

@@ -10,7 +10,8 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from convnext_dense.errors import UserError
-from convnext_dense.testing import TOY_CROP_PX, TOY_DIMS, TOY_IMAGES, shrink
+from convnext_dense.testing import TOY_CROP_PX, TOY_DIMS, shrink
+from convnext_dense.toy_data import IMAGES
 
 from .configs.shipped import CONFIGS, build_model, scope
 
@@ -78,7 +79,7 @@ def test_it_is_small(cfg, tmp_path):
 )
 def test_the_data_holds_every_kind_of_label(path, expected, tmp_path):
     shrink(Config.fromfile(path), tmp_path)
-    for split, count in TOY_IMAGES.items():
+    for split, count in IMAGES.items():
         assert len(list((tmp_path / "images" / split).glob("*.jpg"))) == count
         found = values(tmp_path / "labels" / split)
         assert expected <= set(found)

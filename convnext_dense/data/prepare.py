@@ -12,7 +12,7 @@ SHAPES_ROOT, ADE_ROOT = "data/shapes", "data/ade"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the data sets as sub-commands of `parser`."""
     kind = argparse.ArgumentDefaultsHelpFormatter
-    sets = parser.add_subparsers(dest="dataset", required=True, metavar="{shapes,ade20k}")
+    sets = parser.add_subparsers(dest="dataset", required=True, metavar="{shapes,ade20k,split}")
 
     shapes = sets.add_parser(
         "shapes",
@@ -45,10 +45,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the archive's sha256:… or sha1:…, or none (default: the known one of the publisher's archive)",
     )
 
+    split = sets.add_parser(
+        "split",
+        help="split a COCO annotation file into training and validation",
+        description="Write train.json and val.json beside the annotation file; the same seed gives the "
+        "same split everywhere.",
+        formatter_class=kind,
+    )
+    split.add_argument("annotations", help="COCO annotation file of all images")
+    split.add_argument("--val", type=int, required=True, metavar="N", help="number of validation images")
+    split.add_argument("--seed", type=int, default=0, help="seed of the shuffle")
+    split.add_argument("--out", metavar="DIR", help="folder to write to, if not that of the file")
+
 
 def run(args: argparse.Namespace) -> int:
     """Do what the parsed arguments ask for and say on standard output what was done; returns 0."""
-    done = _shapes(args) if args.dataset == "shapes" else _ade20k(args)
+    done = {"shapes": _shapes, "ade20k": _ade20k, "split": _split}[args.dataset](args)
     sys.stdout.write("\n".join(done) + "\n")
     return 0
 
@@ -74,6 +86,13 @@ def _ade20k(args: argparse.Namespace) -> list[str]:
     if archive.exists():
         lines.append(f"{archive} is no longer needed")
     return [*lines, *_next("configs/upernet_convnext_b.py", tree.parent, Path(ADE_ROOT))]
+
+
+def _split(args: argparse.Namespace) -> list[str]:
+    from .split import split_coco
+
+    train, val = split_coco(args.annotations, args.val, seed=args.seed, out_dir=args.out)
+    return [f"split: {args.val} validation images in {val}, the others in {train}"]
 
 
 def _next(config: str, root: Path, default: Path) -> list[str]:

@@ -20,6 +20,7 @@ CONFIGS = REPO / "configs"
 BASES = sorted((CONFIGS / "_base_").rglob("*.py"))
 LEAVES = sorted(path for path in CONFIGS.rglob("*.py") if "_base_" not in path.parts)
 ADE20K = sorted(CONFIGS.glob("upernet_*.py"))
+COCO = sorted(CONFIGS.glob("*mask_rcnn_*.py"))
 
 
 def name_of(path: Path) -> str:

@@ -1,0 +1,92 @@
+"""The embedded data set as COCO instances: 400 training and 80 validation scenes of 160x160, 9 classes.
+
+Made by `tools/prepare_data.py shapes`.
+"""
+
+data_root = "data/shapes"
+# `CLASSES` and `PALETTE` of convnext_dense/data/shapes.py.
+metainfo = dict(
+    classes=(
+        "disc",
+        "ring",
+        "square",
+        "hexagon",
+        "triangle",
+        "star",
+        "cross",
+        "crescent",
+        "heart",
+    ),
+    palette=[
+        (245, 130, 32),
+        (0, 170, 160),
+        (30, 80, 220),
+        (120, 190, 255),
+        (60, 170, 60),
+        (255, 220, 40),
+        (170, 130, 0),
+        (165, 70, 210),
+        (230, 30, 70),
+    ],
+)
+
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandomFlip", prob=0.5, direction="vertical"),
+    # Light: hue and saturation tell most classes apart.
+    dict(
+        type="PhotoMetricDistortion",
+        brightness_delta=16,
+        contrast_range=(0.8, 1.2),
+        saturation_range=(0.8, 1.2),
+        hue_delta=5,
+    ),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=(160, 160), keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+]
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(
+        type="CocoDataset",
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file="annotations/instances_train.json",
+        data_prefix=dict(img="images/train"),
+        filter_cfg=dict(filter_empty_gt=True, min_size=32),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="CocoDataset",
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file="annotations/instances_val.json",
+        data_prefix=dict(img="images/val"),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = dict(
+    type="CocoMetric",
+    ann_file="data/shapes/annotations/instances_val.json",
+    metric=["bbox", "segm"],
+)
+test_evaluator = val_evaluator

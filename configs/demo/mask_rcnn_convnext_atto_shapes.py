@@ -1,0 +1,36 @@
+"""A small Mask R-CNN on ConvNeXt V2-atto, trained from scratch on the embedded data set.
+
+Train:          tools/train.py configs/demo/mask_rcnn_convnext_atto_shapes.py
+Evaluate:       tools/test.py configs/demo/mask_rcnn_convnext_atto_shapes.py CHECKPOINT
+Hardware:       two CPU cores, at most five minutes
+Published:      nothing: the data set is this project's own
+Measured here:  not yet
+"""
+
+_base_ = [
+    "../_base_/models/mask_rcnn_convnext.py",
+    "../_base_/datasets/shapes_det.py",
+    "../_base_/schedules/adamw_shapes.py",
+    "../_base_/runtime_det.py",
+]
+
+# Slim: a quarter of the published width and an eighth of the RoIs; anchors of 16 to 128 px.
+strides = [4, 8, 16, 32]
+model = dict(
+    backbone=dict(arch="v2_atto", layer_scale_init_value=0.0),
+    neck=dict(in_channels=[40, 80, 160, 320], out_channels=64, num_outs=4),
+    rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[4], strides=strides)),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=64),
+        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=9),
+        mask_roi_extractor=dict(out_channels=64),
+        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64, num_classes=9),
+    ),
+    train_cfg=dict(
+        rpn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=300, max_per_img=200),
+        rcnn=dict(sampler=dict(num=64)),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
+)
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=14))

@@ -1,0 +1,297 @@
+"""Reading COCO annotation files: labels by category name, and every fault named before a run.
+
+Rules
+- Label i is the i-th name of `classes`, whatever the order and the ids of the file's categories.
+- Nothing is mended. A file with faults is refused with a list of them, or, if the reader asks for it, read with
+  the faulty annotations named in a notice and marked to be left out of training.
+- A box may leave its image by less than a pixel, and is at least a pixel wide and high.
+- Width and height are those of the image as it is loaded, that is, as its EXIF orientation displays it.
+
+Source: Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014; https://cocodataset.org/#format-data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import UserError, nearest
+from .coco_annotations import Masks, check_annotation
+from .coco_records import KEYS, Faults, check_categories, check_ids, check_image, is_complete, load_lists
+from .image_files import Loader, image_fault
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """A COCO annotation file that was read and checked.
+
+    Attributes:
+        path: The file.
+        classes: The names of the classes; a label is an index into them.
+        category_ids: The file's category id of each label.
+        images: The image records by id, in the file's order.
+        annotations: The annotation records of these classes by image id, in the file's order; an image
+            without any has an empty list.
+        faulty: Ids of annotations to leave out of training; empty unless the reader asked for it.
+        notices: What the reader ought to know, one line each.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    images: Mapping[int, dict[str, Any]]
+    annotations: Mapping[int, list[dict[str, Any]]]
+    faulty: frozenset[int]
+    notices: tuple[str, ...]
+
+    @property
+    def labels(self) -> dict[int, int]:
+        """The label of each category id."""
+        return {category_id: label for label, category_id in enumerate(self.category_ids)}
+
+
+def read_coco(
+    path: str | Path,
+    classes: Sequence[str] | None = None,
+    images_dir: str | Path | None = None,
+    *,
+    masks: Masks = "optional",
+    faulty: Literal["error", "skip"] = "error",
+    full: bool = False,
+    loader: Loader = "cv2",
+) -> CocoFile:
+    """Read a COCO annotation file and check all of it.
+
+    Args:
+        path: The JSON file.
+        classes: Names of the classes in the order of their labels; by default the file's own, by ascending
+            category id.
+        images_dir: Folder that the images' `file_name`s are relative to; without it no image is looked at.
+            The headers are read (about 0.1 ms per image), not the pixels.
+        masks: What is asked of masks: `optional`, `required`, or `polygons` (no RLE but for crowds).
+        faulty: What to do about annotations whose box, area or mask cannot be right: `error`, or `skip`, which
+            names them in a notice and leaves them out of training. Boxes that only overhang are kept as they
+            are. (COCO's own train2017 has boxes without area.)
+        full: Decode every image, too: finds damage in the middle of a file, takes milliseconds per image.
+        loader: What will load the images: decides on EXIF orientation.
+
+    Returns:
+        The file's content by image.
+
+    Raises:
+        UserError: The file cannot be read, is not COCO, lacks a class, or has faults; it names the first ten
+            with their record's id, the number of them all, and each kind.
+    """
+    path = Path(path)
+    data = load_lists(path)
+    faults = Faults(path)
+    records = {key: check_ids(data[key], key, faults) for key in KEYS}
+    images, annotations, categories = records["images"], records["annotations"], records["categories"]
+    check_categories(categories, faults)
+    for number, image in images.items():
+        if is_complete(image, "images") and (fault := check_image(image)):
+            faults.add(fault[0], f"image {number}: {fault[1]}")
+    skipped = _check_annotations(annotations.values(), images, categories, masks, faulty, faults)
+    if images_dir is not None:
+        _check_files(images, Path(images_dir), loader, full, faults)
+    faults.raise_if_any(_fix(skippable=faulty == "error"))
+    if not images:
+        raise UserError("there are no images", str(path), "name another annotation file")
+
+    names = {category["name"]: number for number, category in categories.items()}
+    classes = _match_classes(path, classes, names)
+    chosen = {names[name] for name in classes}
+    by_image: dict[int, list[dict[str, Any]]] = {number: [] for number in images}
+    for annotation in annotations.values():
+        if annotation["category_id"] in chosen:
+            by_image[annotation["image_id"]].append(annotation)
+    notices = [*_class_notices(path, classes, names, annotations.values()), *_skip_notices(skipped)]
+    return CocoFile(
+        path=path,
+        classes=classes,
+        category_ids=tuple(names[name] for name in classes),
+        images=images,
+        annotations=by_image,
+        faulty=frozenset(skipped.ids),
+        notices=tuple(notices),
+    )
+
+
+def category_names(path: str | Path) -> tuple[str, ...]:
+    """Return the names of a COCO file's categories by ascending id; only the categories are checked."""
+    path = Path(path)
+    faults = Faults(path)
+    categories = check_ids(load_lists(path)["categories"], "categories", faults)
+    check_categories(categories, faults)
+    faults.raise_if_any(_fix(skippable=False))
+    return tuple(categories[number]["name"] for number in sorted(categories))
+
+
+def classes_of(dataset: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the classes of a config's data set, without building it or importing mmdet.
+
+    Args:
+        dataset: The config of a data set, or of a wrapper around one (`dataset`) or several (`datasets`).
+
+    Returns:
+        `metainfo.classes`; without them, for `CocoInstances`, the annotation file's categories by ascending
+        id; None for other data sets, whose classes are in their code.
+
+    Raises:
+        UserError: The annotation file cannot be read, or the parts of a wrapper have different classes.
+    """
+    if "dataset" in dataset:
+        return classes_of(dataset["dataset"])
+    if "datasets" in dataset:
+        found = [classes_of(part) for part in dataset["datasets"]]
+        if len(set(found)) > 1:
+            raise UserError(
+                f"data sets of one {dataset.get('type', 'wrapper')} have different classes",
+                "; ".join(str(classes) for classes in dict.fromkeys(found)),
+                "give them the same metainfo=dict(classes=...)",
+            )
+        return found[0] if found else None
+    if classes := (dataset.get("metainfo") or {}).get("classes"):
+        return as_classes(classes)
+    if dataset.get("type") != "CocoInstances" or not dataset.get("ann_file"):
+        return None
+    return category_names(os.path.join(dataset.get("data_root") or "", dataset["ann_file"]))
+
+
+def as_classes(classes: Any) -> tuple[str, ...]:
+    """Return a config's `classes` as names: a sequence, or a text file of one name per line."""
+    where, example = "metainfo.classes", "write a list: metainfo=dict(classes=['cat', 'dog'])"
+    if isinstance(classes, str):
+        if not Path(classes).is_file():
+            raise UserError(f"classes is the text {classes!r}, not a list of names", where, example)
+        classes = Path(classes).read_text(encoding="utf-8").split("\n")
+        classes = [line.rstrip("\r") for line in classes if line.strip()]
+    names = tuple(classes)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"classes is {classes!r:.60}, not a list of names", where, example)
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise UserError(f"classes are repeated: {', '.join(repeated)}", where, "name each class once")
+    return names
+
+
+class _Skipped(Faults):
+    """Faults that are told instead of raised, and the annotations that they take out of training."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.ids: set[int] = set()
+
+
+def _check_annotations(
+    annotations: Iterable[dict[str, Any]],
+    images: Mapping[int, dict],
+    categories: Mapping[int, dict],
+    masks: Masks,
+    faulty: str,
+    faults: Faults,
+) -> _Skipped:
+    skipped = _Skipped(faults.path)
+    for annotation in annotations:
+        if not is_complete(annotation, "annotations"):
+            continue
+        fault = check_annotation(annotation, images, categories, masks)
+        if fault is None:
+            continue
+        kind, phrase, skippable = fault
+        text = f"annotation {annotation['id']} (image {annotation['image_id']!r}): {phrase}"
+        if not (skippable and faulty == "skip"):
+            faults.add(kind, text)
+            continue
+        skipped.add(kind, text)
+        if kind != "box outside its image" or _wholly_outside(annotation, images):
+            skipped.ids.add(annotation["id"])
+    return skipped
+
+
+def _wholly_outside(annotation: Mapping[str, Any], images: Mapping[int, dict]) -> bool:
+    image = images[annotation["image_id"]]
+    x, y, w, h = annotation["bbox"]
+    return x >= image["width"] or y >= image["height"] or x + w <= 0 or y + h <= 0
+
+
+def _check_files(
+    images: Mapping[int, dict], folder: Path, loader: Loader, full: bool, faults: Faults
+) -> None:
+    if not folder.is_dir():
+        raise UserError(
+            "the folder of the images does not exist",
+            str(folder.absolute()),
+            "check data_root and data_prefix=dict(img=...)",
+        )
+    named = [(n, image) for n, image in images.items() if isinstance(image.get("file_name"), str)]
+
+    def look(item: tuple[int, dict]) -> tuple[str, str] | None:
+        image = item[1]
+        size = (image.get("width"), image.get("height")) if check_image(image) is None else None
+        return image_fault(folder / image["file_name"], size, loader=loader, full=full)  # type: ignore[arg-type]
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for (number, _), fault in zip(named, pool.map(look, named, chunksize=64), strict=True):
+            if fault:
+                faults.add(fault[0], f"image {number}: {fault[1]}")
+
+
+def _match_classes(path: Path, classes: Sequence[str] | None, names: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the class names in the order of their labels; every one is in the file."""
+    if classes is None:
+        return tuple(sorted(names, key=names.__getitem__))
+    wanted = as_classes(classes)
+    absent = [name for name in wanted if name not in names]
+    if not absent:
+        return wanted
+    free = [name for name in names if name not in wanted]
+    hints = [f"{name!r}: did you mean {close!r}?" for name in absent if (close := nearest(name, free))]
+    raise UserError(
+        f"the annotation file has no category {', '.join(map(repr, absent))}",
+        f"{path} (metainfo.classes of the data set)",
+        "\n".join([*hints, f"its categories are: {', '.join(names)}"]),
+    )
+
+
+def _class_notices(
+    path: Path, classes: Sequence[str], names: Mapping[str, int], annotations: Iterable[dict]
+) -> list[str]:
+    counts: dict[int, int] = {}
+    for annotation in annotations:
+        counts[annotation["category_id"]] = counts.get(annotation["category_id"], 0) + 1
+    left_out = [name for name in names if name not in set(classes)]
+    empty = [name for name in classes if not counts.get(names[name])]
+    notices = []
+    if left_out:
+        number = sum(counts.get(names[name], 0) for name in left_out)
+        notices.append(
+            f"{path.name}: {_listed(left_out)} not among the classes ({number:,} annotations left out)"
+        )
+    if empty and counts:
+        notices.append(f"{path.name}: no annotation of {_listed(empty)}")
+    return notices
+
+
+def _skip_notices(skipped: _Skipped) -> list[str]:
+    if not skipped:
+        return []
+    return [
+        f"{skipped.path.name} has {skipped.summary()}; {len(skipped.ids):,} annotations are left out of training",
+        *(f"  {line}" for line in skipped.lines()),
+    ]
+
+
+def _listed(names: Sequence[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _fix(skippable: bool) -> str:
+    fix = "correct these records and files; nothing was changed or left out"
+    return (
+        f"{fix} (faulty='skip' in the data set's config leaves faulty annotations out)" if skippable else fix
+    )
