@@ -13,14 +13,16 @@ from .errors import UserError
 
 if TYPE_CHECKING:
     from .models.convnext import ConvNeXt
+    from .predict import Predictor
     from .weights import WeightReport, load_weights
 
 _LAZY = {
     "ConvNeXt": ".models.convnext",
+    "Predictor": ".predict",
     "load_weights": ".weights",
     "WeightReport": ".weights",
 }
-__all__ = ["ConvNeXt", "UserError", "WeightReport", "__version__", "load_weights"]
+__all__ = ["ConvNeXt", "Predictor", "UserError", "WeightReport", "__version__", "load_weights"]
 
 
 def __getattr__(name: str) -> Any:

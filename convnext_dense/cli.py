@@ -70,6 +70,29 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
 
 
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", help="checkpoint of a trained detector or segmentor")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files, folders or globs")
+    parser.add_argument(
+        "--config", help="config file of the checkpoint (default: the one in it, or config.json beside it)"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", default="predictions", help="folder of the results (default: predictions)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
+    parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images of one size at once (default: 1)"
+    )
+    parser.add_argument(
+        "--score-thr",
+        type=float,
+        metavar="T",
+        help="leave out objects that are less certain (default: none in the JSON, 0.3 in the pictures)",
+    )
+    parser.add_argument("--no-draw", action="store_true", help="write no pictures")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
 def _add_prepare_data(parser: argparse.ArgumentParser) -> None:
     from .data.prepare import add_arguments
 
@@ -81,6 +104,7 @@ def _add_prepare_data(parser: argparse.ArgumentParser) -> None:
 _VERBS = {
     "train": ("train a model", _add_train, "convnext_dense.engine.launch:train"),
     "test": ("evaluate a checkpoint", _add_test, "convnext_dense.engine.launch:test"),
+    "predict": ("predict images with a checkpoint", _add_predict, "convnext_dense.predict.files:run"),
     "prepare-data": ("get or make a data set", _add_prepare_data, "convnext_dense.data.prepare:run"),
 }
 

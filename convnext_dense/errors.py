@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 #: Exit codes of the command line.
+EXIT_SOME_FAILED = 1  #: some of many inputs could not be processed, all others were
 EXIT_USER_ERROR = 2
 EXIT_NON_FINITE_LOSS = 3
 EXIT_INTERRUPTED = 130

@@ -14,7 +14,7 @@ randomness = dict(seed=0)
 
 log_level = "INFO"
 log_processor = dict(by_epoch=True)
-visualizer = dict(type="DetLocalVisualizer", vis_backends=[dict(type="LocalVisBackend")])
+visualizer = dict(type="InstanceVisualizer", vis_backends=[dict(type="LocalVisBackend")])
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50),

@@ -2,8 +2,8 @@
 
 Rules
 - Label i is the i-th name of `classes`, whatever the order and the ids of the file's categories.
-- Nothing is mended. A file with faults is refused with a list of them, or, if the reader asks for it, read with
-  the faulty annotations named in a notice and marked to be left out of training.
+- Nothing is mended. A file with faults is refused with a list of them, or, if the reader asks for it, read
+  with the faulty annotations named in a notice and marked to be left out of training.
 - A box may leave its image by less than a pixel, and is at least a pixel wide and high.
 - Width and height are those of the image as it is loaded, that is, as its EXIF orientation displays it.
 
@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UserError, nearest
-from .coco_annotations import Masks, check_annotation
+from .coco_annotations import SCORED_AS_THEY_ARE, Masks, check_annotation
 from .coco_records import KEYS, Faults, check_categories, check_ids, check_image, is_complete, load_lists
 from .image_files import Loader, image_fault
+
+_FIX = "correct these records and files; nothing was changed or left out"
+_OR_SKIP = " (faulty='skip' in the data set's config leaves faulty annotations out)"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def read_coco(
     images_dir: str | Path | None = None,
     *,
     masks: Masks = "optional",
-    faulty: Literal["error", "skip"] = "error",
+    faulty: Literal["error", "skip", "keep"] = "error",
     full: bool = False,
     loader: Loader = "cv2",
 ) -> CocoFile:
@@ -73,9 +76,10 @@ def read_coco(
         images_dir: Folder that the images' `file_name`s are relative to; without it no image is looked at.
             The headers are read (about 0.1 ms per image), not the pixels.
         masks: What is asked of masks: `optional`, `required`, or `polygons` (no RLE but for crowds).
-        faulty: What to do about annotations whose box, area or mask cannot be right: `error`, or `skip`, which
-            names them in a notice and leaves them out of training. Boxes that only overhang are kept as they
-            are. (COCO's own train2017 has boxes without area.)
+        faulty: What to do about annotations whose box, area or mask cannot be right: `error`, or `skip`,
+            which names them in a notice and leaves them out of training. Boxes that only overhang are kept
+            as they are. (COCO's own train2017 has boxes without area.) `keep` is for scoring: boxes and
+            areas are taken as the COCO API takes them, whatever their size and place.
         full: Decode every image, too: finds damage in the middle of a file, takes milliseconds per image.
         loader: What will load the images: decides on EXIF orientation.
 
@@ -98,7 +102,7 @@ def read_coco(
     skipped = _check_annotations(annotations.values(), images, categories, masks, faulty, faults)
     if images_dir is not None:
         _check_files(images, Path(images_dir), loader, full, faults)
-    faults.raise_if_any(_fix(skippable=faulty == "error"))
+    faults.raise_if_any(_FIX + (_OR_SKIP if faults.skippable else ""))
     if not images:
         raise UserError("there are no images", str(path), "name another annotation file")
 
@@ -127,7 +131,7 @@ def category_names(path: str | Path) -> tuple[str, ...]:
     faults = Faults(path)
     categories = check_ids(load_lists(path)["categories"], "categories", faults)
     check_categories(categories, faults)
-    faults.raise_if_any(_fix(skippable=False))
+    faults.raise_if_any(_FIX)
     return tuple(categories[number]["name"] for number in sorted(categories))
 
 
@@ -199,12 +203,12 @@ def _check_annotations(
         if not is_complete(annotation, "annotations"):
             continue
         fault = check_annotation(annotation, images, categories, masks)
-        if fault is None:
+        if fault is None or (faulty == "keep" and fault[0] in SCORED_AS_THEY_ARE):
             continue
         kind, phrase, skippable = fault
         text = f"annotation {annotation['id']} (image {annotation['image_id']!r}): {phrase}"
         if not (skippable and faulty == "skip"):
-            faults.add(kind, text)
+            faults.add(kind, text, skippable)
             continue
         skipped.add(kind, text)
         if kind != "box outside its image" or _wholly_outside(annotation, images):
@@ -227,7 +231,7 @@ def _check_files(
             str(folder.absolute()),
             "check data_root and data_prefix=dict(img=...)",
         )
-    named = [(n, image) for n, image in images.items() if isinstance(image.get("file_name"), str)]
+    named = [(n, i) for n, i in images.items() if isinstance(i.get("file_name"), str) and i["file_name"]]
 
     def look(item: tuple[int, dict]) -> tuple[str, str] | None:
         image = item[1]
@@ -279,8 +283,9 @@ def _class_notices(
 def _skip_notices(skipped: _Skipped) -> list[str]:
     if not skipped:
         return []
+    left_out = f"{len(skipped.ids):,} annotations are left out of training"
     return [
-        f"{skipped.path.name} has {skipped.summary()}; {len(skipped.ids):,} annotations are left out of training",
+        f"{skipped.path.name} has {skipped.summary()}; {left_out}",
         *(f"  {line}" for line in skipped.lines()),
     ]
 
@@ -288,10 +293,3 @@ def _skip_notices(skipped: _Skipped) -> list[str]:
 def _listed(names: Sequence[str], shown: int = 5) -> str:
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
-
-
-def _fix(skippable: bool) -> str:
-    fix = "correct these records and files; nothing was changed or left out"
-    return (
-        f"{fix} (faulty='skip' in the data set's config leaves faulty annotations out)" if skippable else fix
-    )

@@ -21,6 +21,11 @@ OVERHANG_PX = 1.0
 #: A box narrower than this holds no pixel; coordinates that are fractions of the image end here, too.
 MIN_SIDE_PX = 1.0
 
+#: Faults that do not hinder a score: there is only one way to count such an object.
+SCORED_AS_THEY_ARE = frozenset(
+    {"box of negative size", "box without area", "box outside its image", "area not positive"}
+)
+
 
 def check_annotation(
     annotation: Mapping[str, Any],
@@ -44,8 +49,11 @@ def check_annotation(
     if not has_size(image):
         return None  # the image's own fault
     fault = _box_fault(annotation["bbox"], image["width"], image["height"])
-    if fault is None and not (_is_number(annotation["area"]) and 0 < annotation["area"] < math.inf):
-        fault = "area not positive", f"the area is {annotation['area']!r}"
+    area = annotation["area"]
+    if fault is None and not (_is_number(area) and math.isfinite(area)):
+        fault = "area not finite", f"the area is {area!r}"
+    if fault is None and area <= 0:
+        fault = "area not positive", f"the area is {area}"
     if fault is None:
         fault = _mask_fault(annotation, image["width"], image["height"], masks)
     return None if fault is None else (*fault, True)
@@ -73,7 +81,7 @@ def _box_fault(box: Any, width: int, height: int) -> tuple[str, str] | None:
     if over >= OVERHANG_PX:
         return (
             "box outside its image",
-            f"the box {box} leaves the image of {width}×{height} px by {over:g} px",
+            f"the box {box} leaves the image of {width}x{height} px by {over:g} px",
         )
     return None
 

@@ -27,20 +27,22 @@ class Faults:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.skippable = False  #: whether leaving annotations out of training would mend some
         self._found: list[tuple[str, str]] = []
 
     def __len__(self) -> int:
         return len(self._found)
 
-    def add(self, kind: str, text: str) -> None:
+    def add(self, kind: str, text: str, skippable: bool = False) -> None:
         """Add a fault: its kind in a few words, and a sentence that begins with the record."""
+        self.skippable |= skippable
         self._found.append((kind, text))
 
     def summary(self) -> str:
-        """Return the number of faults of each kind: `3 faults: 2 × box without area, 1 × image missing`."""
+        """Return the number of faults of each kind: `3 faults: box without area (2), image missing (1)`."""
         kinds = Counter(kind for kind, _ in self._found)
         noun = "fault" if len(self) == 1 else "faults"
-        return f"{len(self):,} {noun}: " + ", ".join(f"{n:,} × {kind}" for kind, n in kinds.most_common())
+        return f"{len(self):,} {noun}: " + ", ".join(f"{kind} ({n:,})" for kind, n in kinds.most_common())
 
     def lines(self) -> list[str]:
         """Return the first faults, one line each."""
@@ -55,15 +57,15 @@ class Faults:
             )
 
 
-def check_ids(records: Iterable[Any], noun: str, keys: tuple[str, ...], faults: Faults) -> dict[int, dict]:
+def check_ids(records: Iterable[Any], key: str, faults: Faults) -> dict[int, dict]:
     """Return records by id; a record that is no object, lacks a key or repeats an id is a fault.
 
     Args:
-        records: The entries of one of the file's lists.
-        noun: What an entry is: `image`, `annotation` or `category`.
-        keys: The keys that it needs besides `id`.
+        records: The entries of the file's list `key`.
+        key: `images`, `annotations` or `categories`.
         faults: Where faults are added.
     """
+    noun = {"images": "image", "annotations": "annotation", "categories": "category"}[key]
     by_id: dict[int, dict] = {}
     for position, record in enumerate(records):
         if not isinstance(record, dict):
@@ -76,7 +78,7 @@ def check_ids(records: Iterable[Any], noun: str, keys: tuple[str, ...], faults: 
             )
         elif number in by_id:
             faults.add(f"{noun} id repeated", f"{noun} {number}: another {noun} has the same id")
-        elif missing := [key for key in keys if key not in record]:
+        elif missing := [name for name in KEYS[key] if name not in record]:
             faults.add(f"{noun} incomplete", f"{noun} {number} has no {', '.join(map(repr, missing))}")
             by_id[number] = record  # so that what refers to it is no fault
         else:
@@ -85,6 +87,11 @@ def check_ids(records: Iterable[Any], noun: str, keys: tuple[str, ...], faults: 
 
 
 def load_lists(path: Path) -> dict[str, list]:
+    """Return the content of an annotation file, which has the lists of `KEYS`.
+
+    Raises:
+        UserError: The file is absent, unreadable, not JSON (with line and column) or not COCO.
+    """
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -116,10 +123,12 @@ def load_lists(path: Path) -> dict[str, list]:
 
 
 def is_complete(record: Mapping[str, Any], key: str) -> bool:
+    """Return whether a record of the list `key` has the keys that it needs."""
     return all(name in record for name in KEYS[key])
 
 
 def check_categories(categories: Mapping[int, dict[str, Any]], faults: Faults) -> None:
+    """Add the faults of the categories: names that are absent, empty or repeated, or no category at all."""
     seen: dict[Any, int] = {}
     for number, category in categories.items():
         name = category.get("name")
@@ -137,6 +146,7 @@ def check_categories(categories: Mapping[int, dict[str, Any]], faults: Faults) -
 
 
 def has_size(image: Mapping[str, Any]) -> bool:
+    """Return whether an image record has a width and a height that can be right."""
     return all(type(image.get(side)) is int and image[side] > 0 for side in ("width", "height"))
 
 

@@ -1,8 +1,8 @@
 """Checking image files against what an annotation file says of them, without decoding them.
 
-An image is as large as it is *displayed*: JPEG and PNG files may ask by their EXIF orientation to be turned, and
-OpenCV, which mmcv loads images with, turns those two kinds (not WebP and AVIF); TIFF is always turned.
-Boxes and masks belong to the image that the loader returns, so that its size must be the annotation file's.
+An image is as large as it is *displayed*: its EXIF orientation may ask to turn it. OpenCV, which mmcv loads
+images with, does so for JPEG and PNG, not for WebP and AVIF; TIFF is always turned. Boxes and masks belong
+to the image that the loader returns, so that its size must be the annotation file's.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def image_fault(
 
 def _size_text(image: Image.Image, found: tuple[int, int], size: tuple[int, int], loader: Loader) -> str:
     text = (
-        f"the file is {found[0]}×{found[1]} px (width×height), the annotation file says {size[0]}×{size[1]}"
+        f"the file is {found[0]}x{found[1]} px (width x height), the annotation file says {size[0]}x{size[1]}"
     )
     if found != size[::-1] or found[0] == found[1]:
         return text

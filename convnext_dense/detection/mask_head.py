@@ -23,11 +23,11 @@ class WindowedMaskHead(FCNMaskHead):
 
     Weights, losses and predicted pixels are those of `FCNMaskHead`; arguments, too.
 
-    `predict_by_feat` puts a list of COCO's codes into `results.masks`, where mmdet has a (N, H, W) tensor:
-    a few kB for each image, whatever its size. COCO metrics take both. mmdet's own visualizer and inferencer do not;
-    `InstanceVisualizer` draws them, `masks.decode` gives arrays. With a negative `mask_thr_binary` the
-    masks stay mmdet's tensor of grey values, which no code can express. A batch without any detection never
-    reaches the head: there mmdet's RoI heads leave a (0, H, W) tensor.
+    `predict_by_feat` puts a list of COCO's codes into `results.masks`, a few kB for each image whatever its
+    size, where mmdet has a (N, H, W) tensor. COCO metrics take both, mmdet's own visualizer and inferencer
+    do not: `InstanceVisualizer` draws them, `masks.decode` gives arrays. With a negative `mask_thr_binary`
+    the masks stay mmdet's tensor of grey values, which no code can express; a batch without any detection
+    never reaches the head, and has mmdet's (0, H, W) tensor.
     """
 
     def predict_by_feat(

@@ -8,7 +8,7 @@ Legend: N instances, H × W the image and h × w a window, px.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,8 @@ def paste(masks: Tensor, boxes: Tensor, image_size: Sequence[int], threshold: fl
     """Resize every mask to its box, threshold it and place it in the image.
 
     One window is held at a time: the box widened to whole pixels and by one more, within the image, as
-    mmdet does on a CPU. Pixels outside of it are background, which for a `threshold` of 0.5 and more is
-    what pasting over the whole image gives, too.
+    mmdet does on a CPU. Pixels outside of it are background. Pasting over the whole image, which is what
+    mmdet does on a GPU, finds none there either if `threshold` is 0.5 or more and the box has an area.
 
     Args:
         masks: (N, m, m) probabilities, on any device; pasted on the CPU.
@@ -37,44 +37,42 @@ def paste(masks: Tensor, boxes: Tensor, image_size: Sequence[int], threshold: fl
     Returns:
         One code per mask; empty masks for boxes off the image and for those that are not finite.
     """
-    masks, boxes = masks.detach().cpu(), boxes.detach().cpu()
+    masks, boxes = masks.detach().cpu(), boxes.detach().float().cpu()
     height, width = image_size
-    windows: list[tuple[np.ndarray, int, int]] = []
-    nothing = np.zeros((0, 0), dtype=bool)
-    for mask, box, visible in zip(masks, boxes, _on_image(boxes, image_size), strict=True):
+    codes = []
+    for mask, box, visible in zip(masks, boxes, _have_pixels(boxes, image_size), strict=True):
         if visible:
             pasted, (rows, columns) = _do_paste_mask(mask[None, None], box[None], height, width)
-            windows.append(((pasted[0] >= threshold).numpy(), int(rows.start), int(columns.start)))
+            window = (pasted[0] >= threshold).numpy()
+            codes.append(encode_window(window, int(rows.start), int(columns.start), image_size))
         else:
-            windows.append((nothing, 0, 0))
-    return encode_windows(windows, image_size)
+            codes.append(encode_window(np.zeros((0, 0), dtype=bool), 0, 0, image_size))
+    return codes
 
 
-def _on_image(boxes: Tensor, image_size: Sequence[int]) -> list[bool]:
-    """Tell which boxes have a window with pixels."""
+def _have_pixels(boxes: Tensor, image_size: Sequence[int]) -> list[bool]:
+    """Tell which boxes have a window within the image."""
     height, width = image_size
     first = (boxes[:, :2].floor() - 1).clamp(min=0)
     end = (boxes[:, 2:].ceil() + 1).minimum(boxes.new_tensor([width, height]))
     return ((first < end).all(1) & boxes.isfinite().all(1)).tolist()
 
 
-def encode_windows(windows: Iterable[tuple[np.ndarray, int, int]], image_size: Sequence[int]) -> list[RLE]:
-    """Encode masks that are given inside windows as masks of the whole image.
+def encode_window(window: np.ndarray, top: int, left: int, image_size: Sequence[int]) -> RLE:
+    """Encode a mask that is given inside a window as a mask of the whole image.
 
     Args:
-        windows: For each mask its window, (h, w) bool, and the window's first row and column in the image,
-            which contains it wholly.
+        window: (h, w) bool.
+        top: Row of the image at which the window starts; the window lies wholly in the image.
+        left: Column at which it starts.
         image_size: (H, W), px.
 
     Returns:
-        The codes that encoding (H, W) masks would give, byte for byte.
+        The code that encoding the (H, W) mask would give, byte for byte.
     """
     height, width = (int(side) for side in image_size)
-    runs = [
-        {"size": [height, width], "counts": _run_lengths(*window, height, width).tolist()}
-        for window in windows
-    ]
-    return mask_api.frPyObjects(runs, height, width) if runs else []
+    lengths = _run_lengths(window, top, left, height, width).tolist()
+    return mask_api.frPyObjects({"size": [height, width], "counts": lengths}, height, width)
 
 
 def _run_lengths(window: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -93,7 +91,7 @@ def _run_lengths(window: np.ndarray, top: int, left: int, height: int, width: in
     apart = start[1:] != end[:-1]
     bounds = np.stack((start[np.r_[True, apart][: len(start)]], end[np.r_[apart, True][: len(end)]]), axis=1)
     lengths = np.diff(bounds.flatten(), prepend=0, append=height * width)
-    return lengths[:-1] if len(lengths) > 1 and lengths[-1] == 0 else lengths
+    return lengths if lengths[-1] else lengths[:-1]
 
 
 def decode(rles: Sequence[RLE], image_size: Sequence[int]) -> np.ndarray:

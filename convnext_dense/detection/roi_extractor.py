@@ -19,9 +19,7 @@ class PreciseRoIExtractor(SingleRoIExtractor):
     sums over the samples, are float32; in float32 and float64 it is mmdet's extractor.
     """
 
-    def forward(
-        self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None
-    ) -> Tensor:
+    def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
         """Pool each RoI from the level that fits its size (Lin et al., "FPN", 2017, equation 1).
 
         Args:

@@ -67,5 +67,5 @@ def _classes_of(dataset: Mapping[str, Any], scope: str) -> Sequence[str]:
     if str(dataset.get("ann_file", "")).endswith(".json"):
         from ..data.coco import classes_of
 
-        return classes_of(dict(dataset))
+        return classes_of(dict(dataset)) or ()
     return ()

@@ -156,10 +156,10 @@ def adapt_to_cpu(cfg: Config) -> list[str]:
     if torch.cuda.is_available():
         return []
     cfg.env_cfg.setdefault("dist_cfg", {}).backend = "gloo"
-    wrapper = cfg.get("optim_wrapper") or {}
+    wrapper: dict[str, Any] = cfg.get("optim_wrapper") or {}
     if wrapper.get("type") != "AmpOptimWrapper":
         return []
-    wrapper.type = "OptimWrapper"
+    wrapper["type"] = "OptimWrapper"
     for key in ("loss_scale", "dtype", "use_fsdp"):
         wrapper.pop(key, None)
     return ["no accelerator found: mixed precision is off, training in fp32"]

@@ -80,7 +80,7 @@ class DenseRunner(Runner):
         # ConvNeXt verifies its own. For any other module mmengine would load with strict=False: take the
         # source out of its hands, initialise, then load and verify.
         sources = [(module, _take_pretrained(module)) for module in _modules_with_pretrained(model)]
-        if hasattr(model, "init_weights"):
+        if isinstance(model, BaseModule):
             model.init_weights()
         for module, source in sources:
             self.logger.info(str(load_weights(module, source)))

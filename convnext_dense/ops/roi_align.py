@@ -24,19 +24,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .axis_taps import AxisTaps, as_matrices, axis_taps
 from .ragged import ragged_arange
 
+#: Maps of at most so many channels, such as masks, are pooled by matrix products: a weighted sum over rows
+#: of the table spends its time on the taps then.
+FEW_CHANNELS = 4
 #: Taps handled at a time; bounds the working memory to some 50 MB whatever the RoIs.
 TAPS_PER_CHUNK = 1 << 20
-
-
-class AxisTaps(NamedTuple):
-    """Weights of every bin along one axis: bin (n, i) has `length` taps from pixel `first` on."""
-
-    first: Tensor  # (N, P) int64 px
-    length: Tensor  # (N, P) int64
-    offset: Tensor  # (N, P) int64, where the bin's weights start
-    weight: Tensor  # (sum of length,)
 
 
 class Taps(NamedTuple):
@@ -80,6 +75,11 @@ def roi_align(
         shape = (len(rois), channels, *output_size)
         out = torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=torch.channels_last)
     compute = torch.promote_types(input.dtype, torch.float32)
+    if channels <= FEW_CHANNELS:
+        maps = input.detach().to(compute)
+        return _pool_by_products(
+            maps, rois.to(compute), output_size, spatial_scale, sampling_ratio, aligned, out
+        )
     table = _rows(input.detach().to(compute))
     done = 0
     for n_rois, taps in _taps_in_chunks(
@@ -129,6 +129,36 @@ def roi_align_grad(
     return table.view(batch, *map_size, channels).permute(0, 3, 1, 2).to(grad_output.dtype)
 
 
+def _on_map(rois: Tensor, spatial_scale: float, aligned: bool) -> tuple[Tensor, Tensor]:
+    """Return first corner and size of each RoI on the map, both (N, 2) x, y px."""
+    corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
+    start, size = corners[:, :2], corners[:, 2:] - corners[:, :2]
+    return start, size if aligned else size.clamp(min=1)
+
+
+def _pool_by_products(
+    maps: Tensor,
+    rois: Tensor,
+    output_size: Sequence[int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    aligned: bool,
+    out: Tensor,
+) -> Tensor:
+    """Write W_y · map · W_xᵀ of each RoI to `out`, one after the other."""
+    start, size = _on_map(rois, spatial_scale, aligned)
+    rows, columns = (
+        as_matrices(axis_taps(start[:, axis], size[:, axis], bins, limit, sampling_ratio))
+        for axis, bins, limit in zip((1, 0), output_size, maps.shape[2:], strict=True)
+    )
+    for pooled, image, (top, of_rows), (left, of_columns) in zip(
+        out, rois[:, 0].long().tolist(), rows, columns, strict=True
+    ):
+        bottom, right = top + of_rows.shape[1], left + of_columns.shape[1]
+        pooled.copy_(of_rows @ maps[image, :, top:bottom, left:right] @ of_columns.T)
+    return out
+
+
 def _rows(maps: Tensor) -> Tensor:
     """Lay maps (B, C, H, W) out as (B·H·W, C), contiguous: a view of channels_last memory."""
     maps = maps.contiguous(memory_format=torch.channels_last)
@@ -151,74 +181,16 @@ def _taps_in_chunks(
 ) -> Iterator[tuple[int, Taps]]:
     """Yield (number of RoIs, their taps) in the order of the RoIs, a bounded number of taps at a time."""
     height, width = map_size
-    corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
-    start, size = corners[:, :2], corners[:, 2:] - corners[:, :2]  # (N, 2): x, y
-    if not aligned:
-        size = size.clamp(min=1)
+    start, size = _on_map(rois, spatial_scale, aligned)
     # neighbouring bins share up to two pixels
     most = size.abs().nan_to_num(0).minimum(size.new_tensor([width, height]))
     most_taps = (most + 2 * most.new_tensor(output_size[::-1]) + 2).double().prod(1)
     _, lengths = (most_taps.cumsum(0) // TAPS_PER_CHUNK).unique_consecutive(return_counts=True)
     parts = (part.split(lengths.tolist()) for part in (rois[:, 0].long(), start, size))
     for image, first, extent in zip(*parts, strict=True):
-        rows = _axis_taps(first[:, 1], extent[:, 1], output_size[0], height, sampling_ratio)
-        columns = _axis_taps(first[:, 0], extent[:, 0], output_size[1], width, sampling_ratio)
+        rows = axis_taps(first[:, 1], extent[:, 1], output_size[0], height, sampling_ratio)
+        columns = axis_taps(first[:, 0], extent[:, 0], output_size[1], width, sampling_ratio)
         yield len(image), _outer_taps(rows, columns, image * (height * width), width)
-
-
-def _axis_taps(start: Tensor, size: Tensor, bins: int, limit: int, sampling_ratio: int) -> AxisTaps:
-    """Return the pixels and weights along one axis.
-
-    Args:
-        start: (N,) first coordinate of each RoI on the map, px.
-        size: (N,) its extent, px.
-        bins: P.
-        limit: Size of the map along the axis, px.
-        sampling_ratio: Samples per bin; 0 means ceil(size / P).
-    """
-    bin_size = (size / bins)[:, None]
-    if sampling_ratio > 0:
-        grid = torch.full_like(bin_size, sampling_ratio)
-    else:
-        # mmcv sizes the grid in single precision, so that double's rounding noise adds no sample
-        grid = bin_size.float().ceil().to(bin_size).nan_to_num(0, posinf=0).clamp(min=0)
-    bin_start = start[:, None] + torch.arange(bins).to(start) * bin_size  # (N, P)
-    shape = bin_start.shape
-    bin_start, bin_size, grid = (x.expand(shape).flatten() for x in (bin_start, bin_size, grid))
-
-    lowest, highest = _samples_near_map(bin_start, bin_size, grid, limit)
-    owner, rank = ragged_arange((highest - lowest).long())
-    sample = rank + lowest.index_select(0, owner)
-    start_of, size_of, grid_of = (x.index_select(0, owner) for x in (bin_start, bin_size, grid))
-    at = start_of + (sample + 0.5) * size_of / grid_of  # (S,)
-    on_map = (at >= -1) & (at <= limit)
-    owner, at, share = owner[on_map], at[on_map].clamp(0, limit - 1), 1 / grid_of[on_map]
-    low = at.floor()
-    high = (low + 1).clamp(max=limit - 1)
-
-    first = torch.full_like(bin_size, limit).scatter_reduce_(0, owner, low, "amin").long()
-    last = torch.full_like(bin_size, -1).scatter_reduce_(0, owner, high, "amax").long()
-    count = (last - first + 1).clamp(min=0)
-    offset = count.cumsum(0) - count
-    weight = start.new_zeros(int(count.sum()))
-    base = (offset - first).index_select(0, owner)
-    weight.index_add_(0, base + low.long(), (1 - (at - low)) * share)
-    weight.index_add_(0, base + high.long(), (at - low) * share)
-    return AxisTaps(first.view(shape), count.view(shape), offset.view(shape), weight)
-
-
-def _samples_near_map(bin_start: Tensor, bin_size: Tensor, grid: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """Return the range of samples of each bin that can lie on the map.
-
-    A RoI may be far larger than the map; those samples that are off it for certain are not made.
-    """
-    step = bin_size / grid
-    to_first, to_last = (-1 - bin_start) / step, (limit - bin_start) / step
-    lowest = to_first.minimum(to_last).floor() - 2
-    highest = to_first.maximum(to_last).ceil() + 2
-    lowest = lowest.nan_to_num(0).maximum(torch.zeros_like(grid)).minimum(grid)
-    highest = torch.where(highest.isnan(), grid, highest).maximum(lowest).minimum(grid)
-    return lowest, highest
 
 
 def _outer_taps(rows: AxisTaps, columns: AxisTaps, first_pixel: Tensor, map_width: int) -> Taps:

@@ -1,9 +1,9 @@
 """Building a model from a config that came out of a file as data, without running what it says.
 
-mmengine builds whatever a config names: `type` may be a dotted path to any callable, or the name of any module,
-which is imported; `_scope_` imports a package; `nms.type` goes through `eval`; some settings are the paths of
-pickles or of other configs. Here every `type` must be a registered name, and every other string a plain word
-that names no file.
+mmengine builds whatever a config names: `type` may be a dotted path to any callable, or the name of any
+module, which it imports; `_scope_` imports a package; `nms.type` goes through `eval`; some settings are the
+paths of pickles or of other configs. Here every `type` must be a registered name, and every other string a
+plain word that names no file.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def check_built_from(parts: dict[str, Any], scope: str, where: str) -> None:
 
 
 def _strings(node: Any, path: str = "", key: str = "") -> Iterator[tuple[str, str, Any]]:
-    """Yield `(dotted path, key, value)`: `key` is `type` or `_scope_` with whatever value, '' with a string."""
+    """Yield `(dotted path, key, value)`: with key `type` or `_scope_` whatever it is, with '' a string."""
     if key in ("type", "_scope_"):
         yield path, key, node
     elif isinstance(node, dict):
@@ -103,6 +103,17 @@ def _registered(scope: str) -> frozenset[str]:
     registries = (root.MODELS, root.TASK_UTILS, root.TRANSFORMS)
     of_scope = [r if scope == "mmengine" else r.children.get(scope) for r in registries]
     return frozenset(name for registry in of_scope if registry for name in registry.module_dict)
+
+
+def known_metainfo(dataset_type: Any) -> dict[str, Any]:
+    """Return classes and palette of a registered data set, e.g. of `CocoDataset`; empty for any other name.
+
+    `Registry.get` would import a name that it does not know.
+    """
+    for registry in (root.DATASETS, *root.DATASETS.children.values()):
+        if isinstance(dataset_type, str) and dataset_type in registry.module_dict:
+            return dict(getattr(registry.module_dict[dataset_type], "METAINFO", {}))
+    return {}
 
 
 def _refused(what: str, where: str, path: str) -> UserError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -75,7 +76,7 @@ class Detections:
         )
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """Return the objects as COCO results: `image_id`, `category_id`, `bbox` (x y w h), `score`, `segmentation`."""
+        """Return the objects as COCO results: image_id, category_id, bbox (x y w h), score, segmentation."""
         results = []
         for index, ((x1, y1, x2, y2), label, score) in enumerate(
             zip(self.boxes.tolist(), self.labels.tolist(), self.scores.tolist(), strict=True)
@@ -114,7 +115,7 @@ class Detections:
 
         shown = self.above(score_thr)
         canvas = _canvas(image, self.source, self.image_size)
-        masks = None if shown.masks is None else [rle_codec.decode(rle) for rle in shown.masks]
+        masks = None if shown.masks is None else [partial(rle_codec.decode, rle) for rle in shown.masks]
         return draw_instances(
             canvas, shown.boxes, shown.labels, shown.scores, masks, self.classes, self.palette
         )
@@ -137,7 +138,7 @@ class SegmentationMap:
     source: str | np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """Return one COCO result for each class in the image: `image_id`, `category_id` (index + 1), `segmentation`."""
+        """Return a COCO result for each class there is: image_id, category_id (index + 1), segmentation."""
         return [
             {
                 "image_id": image_id,
@@ -174,9 +175,7 @@ class SegmentationMap:
         return overlay(_canvas(image, self.source, self.labels.shape), self.labels, self.palette)
 
 
-def _canvas(
-    image: np.ndarray | None, source: str | np.ndarray | None, size: tuple[int, ...]
-) -> np.ndarray:
+def _canvas(image: np.ndarray | None, source: str | np.ndarray | None, size: tuple[int, ...]) -> np.ndarray:
     picture = source if image is None else image
     if isinstance(picture, str):
         picture = mmcv.imread(picture)
@@ -184,7 +183,8 @@ def _canvas(
         raise UserError("there is no image to draw on", "draw()", "give it: result.draw(image)")
     if picture.shape[:2] != tuple(size):
         raise UserError(
-            f"the image to draw on is {picture.shape[1]}x{picture.shape[0]}, the prediction's {size[1]}x{size[0]}",
+            f"the image to draw on is {picture.shape[1]}x{picture.shape[0]} px, "
+            f"the prediction {size[1]}x{size[0]}",
             "draw()",
             "give the image that was predicted",
         )
@@ -207,8 +207,7 @@ def coco_file(results: Mapping[str, Detections]) -> dict[str, Any]:
         height, width = found.image_size
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         categories = [
-            {"id": id_, "name": name}
-            for id_, name in zip(found.category_ids, found.classes, strict=True)
+            {"id": id_, "name": name} for id_, name in zip(found.category_ids, found.classes, strict=True)
         ]
         for result in found.to_coco(image_id):
             area = result["bbox"][2] * result["bbox"][3]

@@ -1,10 +1,10 @@
-"""The config that a checkpoint is run by: named by the caller, or found as data in the checkpoint or beside it."""
+"""The config of a checkpoint: named by the caller, or found as data in the checkpoint or beside it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,7 @@ def _from_json(text: Any, where: str) -> PredictConfig:
     if not isinstance(content, dict):
         raise UserError(f"the config is a JSON {type(content).__name__}, no object", where, _NAME_ONE)
     found = _extract(ConfigDict(content), where)
+    found = replace(found, pipeline=_with_tuples(found.pipeline))
     import_named(content.get("custom_imports"), where)
     check_built_from({"model": found.model, "pipeline": found.pipeline}, found.scope, where)
     return found
@@ -115,6 +116,17 @@ def _extract(cfg: Config | ConfigDict, where: str) -> PredictConfig:
         dataset=ConfigDict({key: dataset[key] for key in ("type", "metainfo") if key in dataset}),
         where=where,
     )
+
+
+def _with_tuples(node: Any) -> Any:
+    """Return a pipeline from JSON, which has no tuples, with tuples of numbers: transforms insist on them."""
+    if isinstance(node, dict):
+        return ConfigDict({key: _with_tuples(value) for key, value in node.items()})
+    if isinstance(node, list | tuple):
+        items = [_with_tuples(item) for item in node]
+        is_tuple = isinstance(node, tuple) or all(isinstance(item, int | float) for item in items)
+        return tuple(items) if is_tuple else items
+    return node
 
 
 def without_weights(node: Any) -> Any:

@@ -37,8 +37,7 @@ def test_the_same_losses_and_gradients(pair):
 
 
 def test_a_batch_without_detections(pair):
-    stock, ours = pair
-    for model in pair:
-        model.roi_head.test_cfg.score_thr = 1.1
-    for found in tiny.detect(ours):
+    model = pair[1]
+    model.roi_head.test_cfg.score_thr = 1.1
+    for found in tiny.detect(model):
         assert len(found) == len(found.masks) == len(found.bboxes) == 0

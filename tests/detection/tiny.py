@@ -57,9 +57,7 @@ ASSIGNER = dict(type="MaxIoUAssigner", pos_iou_thr=0.3, neg_iou_thr=0.3, min_pos
 SAMPLER = dict(type="RandomSampler", num=24, pos_fraction=0.5, add_gt_as_proposals=True)
 RCNN = dict(assigner=ASSIGNER, sampler=SAMPLER, mask_size=28, pos_weight=-1, debug=False)
 PROPOSALS = dict(nms_pre=100, max_per_img=60, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0)
-TEST_RCNN = dict(
-    score_thr=0.0, nms=dict(type="nms", iou_threshold=0.5), max_per_img=20, mask_thr_binary=0.5
-)
+TEST_RCNN = dict(score_thr=0.0, nms=dict(type="nms", iou_threshold=0.5), max_per_img=20, mask_thr_binary=0.5)
 
 
 def mask_rcnn():

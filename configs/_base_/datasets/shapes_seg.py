@@ -36,18 +36,9 @@ metainfo = dict(
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
-    dict(type="RandomResize", scale=(160, 160), ratio_range=(0.75, 1.5), keep_ratio=True),
-    dict(type="RandomCrop", crop_size=(160, 160)),
+    dict(type="RandomCrop", crop_size=(128, 128)),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomFlip", prob=0.5, direction="vertical"),
-    # Light: hue and saturation tell most classes apart.
-    dict(
-        type="PhotoMetricDistortion",
-        brightness_delta=16,
-        contrast_range=(0.8, 1.2),
-        saturation_range=(0.8, 1.2),
-        hue_delta=5,
-    ),
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [

@@ -2,6 +2,8 @@
 
 Three stages; box heads of four convolutions and one linear layer, with synchronised batch norm, which
 regress decoded boxes with GIoU (arXiv 1902.09630).
+Region features and masks are mmdetection's in value: `PreciseRoIExtractor` also keeps box coordinates in
+float32 under mixed precision, as the original did; `WindowedMaskHead` hands masks on as run lengths.
 A leaf states the backbone's `arch`, `drop_path_rate` and weights, and the neck's `in_channels`.
 """
 
@@ -35,7 +37,7 @@ model = dict(
         num_stages=3,
         stage_loss_weights=[1, 0.5, 0.25],
         bbox_roi_extractor=dict(
-            type="SingleRoIExtractor",
+            type="PreciseRoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],
@@ -67,13 +69,13 @@ model = dict(
             )
         ],
         mask_roi_extractor=dict(
-            type="SingleRoIExtractor",
+            type="PreciseRoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=14, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],
         ),
         mask_head=dict(
-            type="FCNMaskHead",
+            type="WindowedMaskHead",
             num_convs=4,
             in_channels=256,
             conv_out_channels=256,

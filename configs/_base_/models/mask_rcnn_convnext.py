@@ -1,5 +1,7 @@
 """Mask R-CNN (arXiv 1703.06870) with FPN (arXiv 1612.03144) on ConvNeXt (arXiv 2201.03545).
 
+Region features and masks are mmdetection's in value: `PreciseRoIExtractor` also keeps box coordinates in
+float32 under mixed precision, as the original did; `WindowedMaskHead` hands masks on as run lengths.
 A leaf states the backbone's `arch`, `drop_path_rate` and weights, and the neck's `in_channels`.
 """
 
@@ -31,7 +33,7 @@ model = dict(
     roi_head=dict(
         type="StandardRoIHead",
         bbox_roi_extractor=dict(
-            type="SingleRoIExtractor",
+            type="PreciseRoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],
@@ -50,13 +52,13 @@ model = dict(
             loss_bbox=dict(type="L1Loss", loss_weight=1.0),
         ),
         mask_roi_extractor=dict(
-            type="SingleRoIExtractor",
+            type="PreciseRoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=14, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],
         ),
         mask_head=dict(
-            type="FCNMaskHead",
+            type="WindowedMaskHead",
             num_convs=4,
             in_channels=256,
             conv_out_channels=256,
