@@ -91,7 +91,7 @@ class _TwoStage(nn.Module):
 
 def _stages(part: nn.Module) -> Sequence[Any]:
     """Return the modules of a cascade's stages, or the only one."""
-    return part if isinstance(part, nn.ModuleList) else [part]
+    return list(part) if isinstance(part, nn.ModuleList) else [part]
 
 
 def _meta_state(model: nn.Module) -> dict[str, Tensor]:

@@ -76,7 +76,7 @@ def _class_names(dataset: Mapping[str, Any], model: Mapping[str, Any]) -> list[s
     from mmdet.registry import DATASETS
 
     kind = DATASETS.get(dataset["type"])
-    stated = dataset.get("metainfo") or getattr(kind, "METAINFO", None) or {}
+    stated = {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
     head = model["roi_head"]["bbox_head"]
     head = head[0] if isinstance(head, list) else head
     return list(stated.get("classes") or (f"class {label}" for label in range(head["num_classes"])))

@@ -15,13 +15,12 @@ _base_ = ["../_base_/models/mask_rcnn_convnext.py", "../_base_/runtime_det.py"]
 #    and polygon or RLE masks.
 #        data/nuts/images/NAME.jpg
 #        data/nuts/annotations/{train,val}.json
-#    If there is one JSON for all images, split it; the seed decides which images are held back:
-#        python tools/prepare_data.py split data/nuts/trainval.json --out data/nuts/annotations \
-#            --val 4 --seed 0
+#    If there is one JSON for all images, split it; the seed decides which images are held back. Here 4 of 18:
+#        python tools/prepare_data.py split data/nuts/trainval.json --out data/nuts/annotations --val 4
 data_root = "data/nuts"
 
-# 2. Names of the classes, as the JSON spells them in `categories`; their order is yours, and their ids in
-#    the JSON do not matter. Leave some out, and their objects are left out. Colours are for pictures only.
+# 2. Names of the classes, as the JSON spells them in `categories`, in an order of your choice: the ids in
+#    the JSON do not matter. A class that is not named here is left out. Colours are for pictures only.
 metainfo = dict(classes=("date", "fig", "hazelnut"), palette=[(165, 70, 210), (60, 170, 60), (245, 130, 32)])
 num_classes = 3
 
@@ -52,7 +51,7 @@ train_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=True),
     batch_sampler=dict(type="AspectRatioBatchSampler"),
     dataset=dict(
-        type="CocoDataset",
+        type="CocoInstances",
         metainfo=metainfo,
         data_root=data_root,
         ann_file="annotations/train.json",
@@ -68,7 +67,7 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="CocoDataset",
+        type="CocoInstances",
         metainfo=metainfo,
         data_root=data_root,
         ann_file="annotations/val.json",
@@ -78,7 +77,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="CocoMetric", ann_file="data/nuts/annotations/val.json", metric=["bbox", "segm"])
+val_evaluator = dict(type="CocoDetectionMetric", metric=["bbox", "segm"])
 test_evaluator = val_evaluator
 
 # 4. The model: any `arch` of ConvNeXt, with its four widths as the neck's `in_channels`. The heads are slim,

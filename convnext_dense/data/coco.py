@@ -80,7 +80,8 @@ def read_coco(
             which names them in a notice and leaves them out of training. Boxes that only overhang are kept
             as they are. (COCO's own train2017 has boxes without area.) `keep` is for scoring: boxes and
             areas are taken as the COCO API takes them, whatever their size and place.
-        full: Decode every image, too: finds damage in the middle of a file, takes milliseconds per image.
+        full: Decode every image, too, which takes milliseconds each: finds damage in the middle of a file, as
+            far as its format tells (a JPEG with its end in place does not).
         loader: What will load the images: decides on EXIF orientation.
 
     Returns:

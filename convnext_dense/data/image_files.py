@@ -46,7 +46,7 @@ def image_fault(
         path: The image.
         size: Width and height in pixels that it ought to have when loaded; None to check the file alone.
         loader: What will load it.
-        full: Decode every image, which finds damage in the middle, too.
+        full: Decode every image, which finds damage in the middle, too, as far as the format tells.
 
     Returns:
         The kind of fault ("image missing") and a sentence on this one.

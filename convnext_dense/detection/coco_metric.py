@@ -117,22 +117,21 @@ class CocoDetectionMetric(BaseMetric):
         gathered = gather_object(self.results)
         scores: list[Any] = [None]
         if is_main_process():
-            by_image: dict[int, dict[str, Any]] = {}
-            for result in (result for part in gathered for result in part):
-                by_image.setdefault(result["img_id"], result)
-            values = self.compute_metrics(list(by_image.values()))
+            values = self.compute_metrics([result for part in gathered for result in part])
             scores = [{f"{self.prefix}/{name}": value for name, value in values.items()}]
         broadcast_object_list(scores)
         self.results.clear()
         return scores[0]
 
     def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
-        """Score the results of all images, each of which is there once."""
+        """Score the results of all processes; an image that is there twice counts once."""
         truth = self._ground_truth()
-        by_image = {result["img_id"]: result for result in results}
+        by_image: dict[int, dict[str, Any]] = {}
+        for result in results:
+            by_image.setdefault(result["img_id"], result)
         if unknown := [number for number in by_image if number not in truth.images]:
             raise UserError(
-                f"{len(unknown)} of {len(results)} evaluated images are not in the annotation file, first "
+                f"{len(unknown)} of {len(by_image)} evaluated images are not in the annotation file, first "
                 f"image {unknown[0]!r}",
                 str(truth.path),
                 "name the data set's own annotation file as ann_file of the evaluator",

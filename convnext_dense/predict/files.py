@@ -18,6 +18,7 @@ from .results import Detections, coco_file, write_json, write_picture
 
 #: What is an image in a folder; a file that is named is tried whatever it is called.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_RESULT_FOLDERS = ("overlays", "labels")
 #: Of overlays, where nothing else is asked for.
 _SCORE_THR = 0.3
 
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> None:
     # The libraries warn of their own old interfaces.
     warnings.filterwarnings("ignore", module=r"(mm\w+|torch)\..*")
     out = Path(args.out)
+    if args.score_thr is not None and not 0 <= args.score_thr <= 1:
+        raise UserError(f"a score is 0 to 1, not {args.score_thr}", "--score-thr", "give e.g. 0.5")
     files = find_images(args.inputs, out)
     _check_writable(out)
     predict = Predictor(args.checkpoint, args.config, args.device)
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     if failed:
         raise UserError(
             f"{len(failed)} of {len(files)} images could not be read",
-            "\n".join(f"{file}: {error.what}" for file, error in failed.items()),
+            "\n".join(error.what for error in failed.values()),
             "replace the files; all other results are written",
             exit_code=EXIT_SOME_FAILED,
         )
@@ -81,9 +84,10 @@ def predict_files(
     names = output_names(files)
     detections: dict[int, Detections] = {}
     failed: dict[Path, UserError] = {}
+    outcomes = predict.stream(files, batch_size=batch_size)
     try:
         with track(f"predicting on {predict.device}", len(files)) as advance:
-            for index, result in predict.stream(files, batch_size=batch_size):
+            for index, result in outcomes:
                 if isinstance(result, UserError):
                     failed[files[index]] = result
                 elif isinstance(result, Detections):
@@ -99,20 +103,21 @@ def predict_files(
                 advance(1)
     finally:
         if predict.is_detector:
-            by_file = {str(files[index]): detections[index] for index in sorted(detections)}
-            write_json(out / "predictions.json", coco_file(by_file))
+            in_order = (detections[index] for index in sorted(detections))
+            write_json(out / "predictions.json", coco_file(in_order))
     return failed
 
 
 def find_images(inputs: Sequence[str], out: Path) -> list[Path]:
     """Return the image files that files, folders and globs name: in order, each once.
 
-    Folders are searched with all that is below them, but for `out`, the folder of former results.
+    Folders are searched with all that is below them, but for the results of a former run in `out`.
 
     Raises:
         UserError: An input does not exist or holds no image.
     """
     files: dict[Path, Path] = {}
+    results = {(out / folder).resolve() for folder in _RESULT_FOLDERS}
     for text in inputs:
         path = Path(text).expanduser()
         if path.is_dir():
@@ -123,7 +128,7 @@ def find_images(inputs: Sequence[str], out: Path) -> list[Path]:
         else:
             found = [Path(file) for file in sorted(glob.glob(str(path), recursive=True))]
             what = "nothing matches" if glob.has_magic(text) else "no such file or folder"
-        found = [file for file in found if file.is_file() and out.resolve() not in file.resolve().parents]
+        found = [file for file in found if file.is_file() and results.isdisjoint(file.resolve().parents)]
         if not found:
             raise UserError(
                 f"{what or 'no image'}: {text}", str(path.absolute()), "give files, folders or globs"

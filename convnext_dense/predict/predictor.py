@@ -6,6 +6,7 @@ import copy
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,10 @@ from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from torch import nn
 
 from ..data.image_files import image_fault
-from ..engine.config import walk_dicts
 from ..errors import UserError
 from ..weights import load_weights, read_checkpoint, resolve_source
-from .guard import known_metainfo
-from .results import Detections, Rle, SegmentationMap, colors_of, encode_mask
+from .labels import find_labels
+from .results import Detections, Rle, SegmentationMap, encode_mask
 from .saved_config import PredictConfig, find_config
 
 Image = str | os.PathLike[str] | np.ndarray
@@ -73,10 +73,7 @@ class Predictor:
         found = find_config(meta, path, config)
         self._scope = found.scope
         with DefaultScope.overwrite_default_scope(found.scope):
-            dataset_meta = _dataset_meta(meta, found)
-            self.classes: tuple[str, ...] = tuple(map(str, dataset_meta["classes"]))
-            self.palette = colors_of(dataset_meta.get("palette"), len(self.classes))
-            self.category_ids = _category_ids(dataset_meta, len(self.classes))
+            self.classes, self.palette, self.category_ids = find_labels(meta, found)
             self._load_file, self._load_array, self._transform = _pipeline(found)
             self.model: Any = _build(found)
         load_weights(self.model, path, heads="require")
@@ -122,8 +119,11 @@ class Predictor:
         """
         if batch_size < 1:
             raise UserError(
-                f"a batch has at least one image, not {batch_size}", "batch_size", "give 1 or more"
+                f"a batch has at least one image, not {batch_size}", "batch size", "give 1 or more"
             )
+        return self._stream(images, batch_size)
+
+    def _stream(self, images: Iterable[Image], batch_size: int) -> Iterator[tuple[int, Result | UserError]]:
         # By size after the pipeline; a full batch is run at once, the others when the window is full.
         waiting: dict[tuple[int, ...], list[tuple[int, Image, dict[str, Any]]]] = defaultdict(list)
         for index, image in enumerate(images):
@@ -172,10 +172,9 @@ class Predictor:
         with DefaultScope.overwrite_default_scope(self._scope):
             samples = self.model.test_step(pseudo_collate([prepared for _, _, prepared in batch]))
         for (index, image, _), sample in zip(batch, samples, strict=True):
-            source = image if isinstance(image, np.ndarray) else os.fspath(image)
-            yield index, self._detections(sample, source) if self.is_detector else self._map(sample, source)
+            yield index, self._detections(sample, image) if self.is_detector else self._map(sample, image)
 
-    def _detections(self, sample: Any, source: str | np.ndarray) -> Detections:
+    def _detections(self, sample: Any, image: Image) -> Detections:
         found = sample.pred_instances.cpu()
         masks = found.get("masks")
         return Detections(
@@ -187,13 +186,30 @@ class Predictor:
             image_size=tuple(sample.ori_shape[:2]),
             palette=self.palette,
             category_ids=self.category_ids,
-            source=source,
+            source=_source(image),
+            read=partial(self._read, image),
         )
 
-    def _map(self, sample: Any, source: str | np.ndarray) -> SegmentationMap:
+    def _map(self, sample: Any, image: Image) -> SegmentationMap:
         labels = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
         dtype = np.uint8 if len(self.classes) <= 256 else np.uint16
-        return SegmentationMap(labels.astype(dtype), self.classes, self.palette, source)
+        return SegmentationMap(
+            labels=labels.astype(dtype),
+            classes=self.classes,
+            palette=self.palette,
+            source=_source(image),
+            read=partial(self._read, image),
+        )
+
+    def _read(self, image: Image) -> np.ndarray:
+        """Return an image to draw on, as the pipeline loads it."""
+        if isinstance(image, np.ndarray):
+            return image
+        return self._load(image, 0)["img"].astype(np.uint8, copy=False)
+
+
+def _source(image: Image) -> str | None:
+    return None if isinstance(image, np.ndarray) else os.fspath(image)
 
 
 def _device(device: str | torch.device | None) -> torch.device:
@@ -205,39 +221,6 @@ def _device(device: str | torch.device | None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise UserError(f"no such device: {name} ({reason})", "device", "give cpu, cuda or cuda:0") from error
     return chosen
-
-
-def _dataset_meta(meta: Mapping[str, Any], config: PredictConfig) -> dict[str, Any]:
-    """Return at least `classes` of the data that the model was trained on, from checkpoint or config."""
-    saved = meta.get("dataset_meta")
-    # Checkpoints of OpenMMLab 2022 and before have CLASSES and PALETTE beside each other.
-    found = dict(saved) if isinstance(saved, Mapping) else {str(key).lower(): meta[key] for key in meta}
-    if not isinstance(found.get("classes"), list | tuple):
-        found = {**known_metainfo(config.dataset.get("type")), **(config.dataset.get("metainfo") or {})}
-    classes = found.get("classes")
-    if not isinstance(classes, list | tuple) or not classes:
-        raise UserError(
-            "neither the checkpoint nor the config names the classes",
-            config.where,
-            "give a config with test_dataloader.dataset.metainfo=dict(classes=(...)): --config CONFIG",
-        )
-    for path, head in walk_dicts(config.model, "model"):
-        count = head.get("num_classes") if str(head.get("type")).endswith("Head") else None
-        # 1 is what binary segmentation and heads that only tell objects from background have.
-        if count not in (None, 1, len(classes)):
-            raise UserError(
-                f"{path} has {count} classes, but the checkpoint's data {len(classes)}",
-                config.where,
-                "name the config that the checkpoint was trained with: --config CONFIG",
-            )
-    return found
-
-
-def _category_ids(dataset_meta: Mapping[str, Any], count: int) -> tuple[int, ...]:
-    ids = dataset_meta.get("category_ids")
-    if isinstance(ids, list | tuple) and len(ids) == count:
-        return tuple(map(int, ids))
-    return tuple(range(1, count + 1))
 
 
 def _pipeline(config: PredictConfig) -> tuple[Any, Any, Compose]:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
-import mmcv
 import numpy as np
 from faster_coco_eval.core import mask as rle_codec
 
 from ..errors import UserError
 from ..files import write_whole
+from .labels import Color
 
 #: COCO's compressed run-length encoding of a mask: `{'size': [H, W], 'counts': str}`.
 Rle: TypeAlias = dict[str, Any]
-#: RGB, 0 … 255
-Color: TypeAlias = tuple[int, int, int]
 
 
 def encode_mask(mask: np.ndarray) -> Rle:
@@ -46,7 +44,8 @@ class Detections:
         image_size: (H, W) of the image in pixels.
         palette: RGB colour of each class.
         category_ids: Of each class its id in COCO files; 1 … K unless the data set has others.
-        source: The image: its file, or (H, W, 3) uint8 BGR.
+        source: The image's file; None for an array.
+        read: Returns the image as it was predicted, (H, W, 3) uint8 BGR.
     """
 
     boxes: np.ndarray
@@ -57,7 +56,8 @@ class Detections:
     image_size: tuple[int, int]
     palette: tuple[Color, ...]
     category_ids: tuple[int, ...]
-    source: str | np.ndarray | None = field(default=None, repr=False, compare=False)
+    source: str | None = None
+    read: Callable[[], np.ndarray] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -98,8 +98,7 @@ class Detections:
         Raises:
             UserError: The file cannot be written.
         """
-        name = self.source if isinstance(self.source, str) else ""
-        write_json(Path(path), coco_file({name: self}))
+        write_json(Path(path), coco_file([self]))
 
     def draw(self, image: np.ndarray | None = None, *, score_thr: float = 0.3) -> np.ndarray:
         """Return (H, W, 3) uint8 BGR: masks, boxes, names and scores over the image.
@@ -114,7 +113,7 @@ class Detections:
         from ..report.instances import draw_instances
 
         shown = self.above(score_thr)
-        canvas = _canvas(image, self.source, self.image_size)
+        canvas = _canvas(image, self.read, self.image_size)
         masks = None if shown.masks is None else [partial(rle_codec.decode, rle) for rle in shown.masks]
         return draw_instances(
             canvas, shown.boxes, shown.labels, shown.scores, masks, self.classes, self.palette
@@ -129,13 +128,15 @@ class SegmentationMap:
         labels: (H, W) uint8 (uint16 for more than 256 classes), indices into `classes`.
         classes: Names of the classes.
         palette: RGB colour of each class.
-        source: The image: its file, or (H, W, 3) uint8 BGR.
+        source: The image's file; None for an array.
+        read: Returns the image as it was predicted, (H, W, 3) uint8 BGR.
     """
 
     labels: np.ndarray
     classes: tuple[str, ...]
     palette: tuple[Color, ...]
-    source: str | np.ndarray | None = field(default=None, repr=False, compare=False)
+    source: str | None = None
+    read: Callable[[], np.ndarray] | None = field(default=None, repr=False)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return a COCO result for each class there is: image_id, category_id (index + 1), segmentation."""
@@ -172,49 +173,48 @@ class SegmentationMap:
         """
         from ..report.overlay import overlay
 
-        return overlay(_canvas(image, self.source, self.labels.shape), self.labels, self.palette)
+        return overlay(_canvas(image, self.read, self.labels.shape), self.labels, self.palette)
 
 
-def _canvas(image: np.ndarray | None, source: str | np.ndarray | None, size: tuple[int, ...]) -> np.ndarray:
-    picture = source if image is None else image
-    if isinstance(picture, str):
-        picture = mmcv.imread(picture)
+def _canvas(
+    image: np.ndarray | None, read: Callable[[], np.ndarray] | None, size: tuple[int, ...]
+) -> np.ndarray:
+    picture = read() if image is None and read is not None else image
     if picture is None:
         raise UserError("there is no image to draw on", "draw()", "give it: result.draw(image)")
-    if picture.shape[:2] != tuple(size):
+    if picture.shape != (*size, 3) or picture.dtype != np.uint8:
         raise UserError(
-            f"the image to draw on is {picture.shape[1]}x{picture.shape[0]} px, "
-            f"the prediction {size[1]}x{size[0]}",
+            f"an image to draw on is {(*size, 3)} uint8, as the prediction, this is {picture.shape} "
+            f"{picture.dtype}",
             "draw()",
-            "give the image that was predicted",
+            "give the image that was predicted, BGR",
         )
     return picture
 
 
-def coco_file(results: Mapping[str, Detections]) -> dict[str, Any]:
+def coco_file(results: Iterable[Detections]) -> dict[str, Any]:
     """Return the objects of many images as one COCO file; ids count from 1.
 
     `annotations` holds what `to_coco` returns with the `id`, `area` and `iscrowd` that COCO's tools want, so
     the list can be given to `loadRes` and the whole file be opened as a data set.
 
     Args:
-        results: Image file → its objects; all of one model.
+        results: Of one model; each with its image's file as `source`.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    categories: list[dict[str, Any]] = []
-    for image_id, (name, found) in enumerate(results.items(), 1):
+    categories: dict[int, str] = {}
+    for image_id, found in enumerate(results, 1):
         height, width = found.image_size
-        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
-        categories = [
-            {"id": id_, "name": name} for id_, name in zip(found.category_ids, found.classes, strict=True)
-        ]
+        images.append({"id": image_id, "file_name": found.source or "", "width": width, "height": height})
+        categories.update(zip(found.category_ids, found.classes, strict=True))
         for result in found.to_coco(image_id):
             area = result["bbox"][2] * result["bbox"][3]
             if "segmentation" in result:
                 area = int(rle_codec.area(result["segmentation"]))
             annotations.append({"id": len(annotations) + 1, **result, "area": area, "iscrowd": 0})
-    return {"images": images, "annotations": annotations, "categories": categories}
+    listed = [{"id": id_, "name": name} for id_, name in categories.items()]
+    return {"images": images, "annotations": annotations, "categories": listed}
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -235,17 +235,3 @@ def _write(path: Path, content: bytes) -> None:
         raise UserError(
             f"the file cannot be written: {error.strerror}", str(path), "name another place"
         ) from error
-
-
-def spread_colors(count: int) -> tuple[Color, ...]:
-    """Return RGB colours that differ well, for classes without any of their own."""
-    golden = 0.618034  # the golden ratio leaves the widest gaps between hues, whatever the count
-    hsv = np.array([[(index * golden % 1 * 179, 200, 230) for index in range(count)]], np.uint8)
-    return tuple(tuple(map(int, color)) for color in cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0])  # type: ignore[misc]
-
-
-def colors_of(palette: Any, count: int) -> tuple[Color, ...]:
-    """Return a data set's palette if it has a colour for each class, and other colours if not."""
-    if isinstance(palette, Sequence) and len(palette) >= count:
-        return tuple(tuple(map(int, color)) for color in palette[:count])  # type: ignore[misc]
-    return spread_colors(count)

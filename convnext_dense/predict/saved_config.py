@@ -90,6 +90,7 @@ def _from_json(text: Any, where: str) -> PredictConfig:
         raise UserError(f"the config is a JSON {type(content).__name__}, no object", where, _NAME_ONE)
     found = _extract(ConfigDict(content), where)
     found = replace(found, pipeline=_with_tuples(found.pipeline))
+    load_libraries([found.scope])
     import_named(content.get("custom_imports"), where)
     check_built_from({"model": found.model, "pipeline": found.pipeline}, found.scope, where)
     return found

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def shrink_file(path: Path, folder: Path) -> Config:
+    toy = shrink(Config.fromfile(path), folder)
     # A run writes its config as text seven times; formatting that text takes longer than all the rest.
-    return shrink(Config.fromfile(path, format_python_code=False), folder)
+    return Config(toy.to_dict(), filename=toy.filename, format_python_code=False)
 
 
 def make_runner(cfg: Config) -> Runner:

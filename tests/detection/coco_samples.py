@@ -8,13 +8,40 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
+from mmdet.registry import DATASETS
+from mmdet.structures import DetDataSample
+from mmengine.evaluator import Evaluator
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from convnext_dense.data.coco import category_names
 from convnext_dense.data.shapes import write_shapes
+from convnext_dense.detection import CocoDetectionMetric
 
+PIPELINE = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="PackDetInputs"),
+]
 NUTS = Path(__file__).parents[3] / "shared" / "data" / "nuts_coco"
+
+
+def build(root, ann_file="annotations/instances_train.json", pipeline=PIPELINE, **options):
+    """Build a data set in the scope of detection configs."""
+    config = dict(
+        type="CocoInstances",
+        data_root=str(root),
+        ann_file=str(ann_file),
+        data_prefix=dict(img="images/train/"),
+        pipeline=pipeline,
+        serialize_data=False,  # it collects garbage first, half a second
+    )
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return DATASETS.build({**config, **options})
 
 
 def shapes_with_crowds(root: Path, n_images: int) -> Path:
@@ -84,3 +111,31 @@ def quietly(function, *arguments):
     """Call a function of pycocotools, which prints."""
     with contextlib.redirect_stdout(io.StringIO()):
         return function(*arguments)
+
+
+def samples_of(predictions, masks=True):
+    """Return predictions as a model returns them."""
+    samples = []
+    for item in predictions:
+        found = InstanceData(**{key: torch.from_numpy(item[key]) for key in ("bboxes", "scores", "labels")})
+        if masks:
+            found.masks = item["masks"]
+        if "mask_scores" in item:
+            found.mask_scores = torch.from_numpy(item["mask_scores"])
+        samples.append(
+            DetDataSample(
+                metainfo={"img_id": item["img_id"], "ori_shape": item["ori_shape"]}, pred_instances=found
+            )
+        )
+    return samples
+
+
+def evaluate(ann_file, predictions, classes=None, size=None, **options):
+    """Evaluate as mmengine's loops do, image by image; return the values and the metric."""
+    options = {"metric": ["bbox", "segm"], "ann_file": str(ann_file), **options}
+    metric = CocoDetectionMetric(**options)
+    evaluator = Evaluator(metric)
+    evaluator.dataset_meta = {"classes": classes or category_names(ann_file)}
+    for sample in samples_of(predictions, masks="segm" in options["metric"]):
+        evaluator.process([sample], None)
+    return evaluator.evaluate(len(predictions) if size is None else size), metric

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
-from mmdet.structures import DetDataSample
-from mmengine.evaluator import Evaluator
-from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -21,7 +16,15 @@ from convnext_dense.detection import CocoDetectionMetric
 from convnext_dense.errors import UserError
 from convnext_dense.evaluation.coco import NAMES
 
-from .coco_samples import NUTS, perturbed_predictions, quietly, reference_stats, shapes_with_crowds
+from .coco_samples import (
+    NUTS,
+    evaluate,
+    perturbed_predictions,
+    quietly,
+    reference_stats,
+    samples_of,
+    shapes_with_crowds,
+)
 
 EXACT = 1e-12
 
@@ -38,32 +41,6 @@ def ann_file(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     return shapes_with_crowds(tmp_path_factory.mktemp("seven") / "data", 7)
-
-
-def samples_of(predictions, masks=True):
-    """Return predictions as a model returns them."""
-    samples = []
-    for item in predictions:
-        found = InstanceData(**{key: torch.from_numpy(item[key]) for key in ("bboxes", "scores", "labels")})
-        if masks:
-            found.masks = item["masks"]
-        samples.append(
-            DetDataSample(
-                metainfo={"img_id": item["img_id"], "ori_shape": item["ori_shape"]}, pred_instances=found
-            )
-        )
-    return samples
-
-
-def evaluate(ann_file, predictions, classes=None, size=None, **options):
-    """Evaluate as mmengine's loops do, image by image; return the values and the metric."""
-    options = {"metric": ["bbox", "segm"], "ann_file": str(ann_file), **options}
-    metric = CocoDetectionMetric(**options)
-    evaluator = Evaluator(metric)
-    evaluator.dataset_meta = {"classes": classes or category_names(ann_file)}
-    for sample in samples_of(predictions, masks="segm" in options["metric"]):
-        evaluator.process([sample], None)
-    return evaluator.evaluate(len(predictions) if size is None else size), metric
 
 
 def test_every_number_is_that_of_pycocotools(ann_file, tmp_path):
@@ -148,6 +125,18 @@ def test_masks_as_tensors_and_as_run_lengths_give_the_same(shapes):
     kept = metric.results[-1]["masks"]
     assert kept and all(set(mask) == {"size", "counts"} for mask in kept), "nothing larger than RLE is kept"
     assert metric.evaluate(7) == coded
+
+
+def test_scores_of_masks_may_differ_from_those_of_boxes(shapes):
+    """As in Mask Scoring R-CNN."""
+    predictions = perturbed_predictions(shapes, category_names(shapes))
+    plain, _ = evaluate(shapes, predictions)
+    scored, _ = evaluate(shapes, [{**p, "mask_scores": 1 - p["scores"]} for p in predictions])
+    inverted, _ = evaluate(shapes, [{**p, "scores": 1 - p["scores"]} for p in predictions])
+    for name in NAMES:
+        assert scored[f"coco/bbox_{name}"] == plain[f"coco/bbox_{name}"]
+        assert scored[f"coco/segm_{name}"] == inverted[f"coco/segm_{name}"]
+    assert scored["coco/segm_mAP"] != plain["coco/segm_mAP"]
 
 
 def empty(predictions):
@@ -241,8 +230,9 @@ def test_images_that_were_not_evaluated_take_no_part(shapes):
 def test_annotations_numbered_from_zero_score_as_numbered_from_one(shapes, tmp_path):
     """To the COCO API an object with the id 0 is never found, which lowers its AP without a word."""
     data = json.loads(shapes.read_text())
-    for number, annotation in enumerate(data["annotations"]):
-        annotation["id"] = number
+    number = len(data["annotations"])
+    for position, annotation in enumerate(data["annotations"]):
+        annotation["id"] = (position - 1) % number  # the first one is a crowd, which is not matched anyway
     path = tmp_path / "from_zero.json"
     path.write_text(json.dumps(data))
     predictions = perturbed_predictions(shapes, category_names(shapes))
@@ -292,39 +282,3 @@ def test_mistakes_are_named(shapes, tmp_path, name):
     call, message = mistakes(shapes, tmp_path)[name]
     with pytest.raises(UserError, match=message):
         call()
-
-
-def _evaluate_on_rank(rank, world_size, port, ann_file, predictions, indices, folder):
-    """Evaluate a rank's share, in a process of its own."""
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size
-    )
-    share = [predictions[i] for i in indices[rank]]
-    values, _ = evaluate(ann_file, share, size=len(predictions))
-    (folder / f"{rank}.json").write_text(json.dumps(values))
-    torch.distributed.destroy_process_group()
-
-
-def shares(sampler, number, world_size):
-    """Return the indices of each rank: as mmengine's sampler, which repeats images, or unequal blocks."""
-    if sampler == "default":
-        padded = list(range(number)) + list(range(-number % world_size))
-        return [padded[rank::world_size] for rank in range(world_size)]
-    return [part.tolist() for part in np.array_split(np.arange(number), world_size)]
-
-
-@pytest.mark.parametrize("sampler", ["default", "blocks"])
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_every_image_counts_once_on_any_number_of_processes(shapes, tmp_path, world_size, sampler):
-    predictions = perturbed_predictions(shapes, category_names(shapes))
-    assert len(predictions) == 7
-    alone, _ = evaluate(shapes, predictions)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = (world_size, port, shapes, predictions, shares(sampler, 7, world_size), tmp_path)
-    # Forked, as importing mmdet again takes longer than the test.
-    multiprocessing.start_processes(_evaluate_on_rank, arguments, world_size, start_method="fork")
-    for rank in range(world_size):
-        values = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert values == pytest.approx(alone, abs=EXACT)

@@ -4,6 +4,22 @@ An image takes one of two ways, as in DETR (arXiv 2005.12872): resized, or cut f
 """
 
 data_root = "data/coco"
+# In the order of their ids, which have gaps.
+# fmt: off
+metainfo = dict(
+    classes=(
+        "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
+        "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
+        "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag",
+        "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat",
+        "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle", "wine glass", "cup", "fork",
+        "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog",
+        "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv",
+        "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+        "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+    ),
+)
+# fmt: on
 image_scale = (1333, 800)
 train_scales = [(1333, short_side) for short_side in range(480, 801, 32)]
 
@@ -50,7 +66,8 @@ train_dataloader = dict(
     # Upright and wide images in different batches, which saves padding.
     batch_sampler=dict(type="AspectRatioBatchSampler"),
     dataset=dict(
-        type="CocoDataset",
+        type="CocoInstances",
+        metainfo=metainfo,
         data_root=data_root,
         ann_file="annotations/instances_train2017.json",
         data_prefix=dict(img="train2017"),
@@ -64,7 +81,8 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="CocoDataset",
+        type="CocoInstances",
+        metainfo=metainfo,
         data_root=data_root,
         ann_file="annotations/instances_val2017.json",
         data_prefix=dict(img="val2017"),
@@ -74,9 +92,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(
-    type="CocoMetric",
-    ann_file="data/coco/annotations/instances_val2017.json",
-    metric=["bbox", "segm"],
-)
+val_evaluator = dict(type="CocoDetectionMetric", metric=["bbox", "segm"])
 test_evaluator = val_evaluator

@@ -58,7 +58,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
-        type="CocoDataset",
+        type="CocoInstances",
         metainfo=metainfo,
         data_root=data_root,
         ann_file="annotations/instances_train.json",
@@ -73,7 +73,7 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="CocoDataset",
+        type="CocoInstances",
         metainfo=metainfo,
         data_root=data_root,
         ann_file="annotations/instances_val.json",
@@ -84,9 +84,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(
-    type="CocoMetric",
-    ann_file="data/shapes/annotations/instances_val.json",
-    metric=["bbox", "segm"],
-)
+val_evaluator = dict(type="CocoDetectionMetric", metric=["bbox", "segm"])
 test_evaluator = val_evaluator
