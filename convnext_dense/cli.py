@@ -63,7 +63,7 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tta", action="store_true", help="test-time augmentation as the config's tta_model says"
     )
-    parser.add_argument("--out", metavar="DIR", help="also write the predictions there (label maps as PNG)")
+    parser.add_argument("--out", metavar="DIR", help="also write the predictions there (PNG or COCO JSON)")
     parser.add_argument(
         "--show-dir", metavar="DIR", help="draw the first predictions beside the truth, as PNG"
     )

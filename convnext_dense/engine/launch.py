@@ -156,10 +156,14 @@ def _use_tta(cfg: Config) -> None:
 
 
 def _write_predictions_to(cfg: Config, folder: str) -> None:
+    """Let the metric write what it scores: label maps as PNG, objects as COCO JSON."""
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     for evaluator in evaluators:
         if evaluator.type == "IoUMetric":
             evaluator.output_dir = folder
+            return
+        if evaluator.type == "CocoDetectionMetric":
+            evaluator.outfile_prefix = str(Path(folder) / "predictions")
             return
     raise UserError(
         f"--out does not know the metric {evaluators[0].type!r}", "test_evaluator", "leave --out out"

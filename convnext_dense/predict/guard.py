@@ -48,7 +48,7 @@ def import_named(custom_imports: Any, where: str) -> None:
     """
     modules = custom_imports.get("imports") if isinstance(custom_imports, dict) else custom_imports
     for module in modules if isinstance(modules, list) else [modules] if modules else []:
-        if module is None:
+        if module not in _IMPORTABLE:
             raise _refused(f"imports {module!r}, which is no module of this toolkit", where, "custom_imports")
         import_module(module)
 
@@ -61,7 +61,7 @@ def check_built_from(parts: dict[str, Any], scope: str, where: str) -> None:
         scope: The config's default scope, `mmdet` or `mmseg`.
         where: Where the config stands, for messages.
     """
-    strings = []
+    strings = list(_strings(parts))
     for path, key, value in strings:
         is_name = isinstance(value, str) and (value in SCOPES if key == "_scope_" else _TYPE.fullmatch(value))
         if key and not is_name:

@@ -84,7 +84,7 @@ class Predictor:
         """Whether results are `Detections`; `SegmentationMap`s if not."""
         return self._scope == "mmdet"
 
-    def __call__(self, images: Image | Iterable[Image], *, batch_size: int = 1) -> list[Any]:
+    def __call__(self, images: Image | Iterable[Image], *, batch_size: int = 1) -> list[Result]:
         """Predict images.
 
         Args:

@@ -1,5 +1,7 @@
 """Showing results: pictures of predictions."""
 
-from .overlay import OverlayHook, colorize, comparison, overlay
+from .hook import OverlayHook
+from .instances import draw_instances
+from .overlay import colorize, comparison, overlay, side_by_side
 
-__all__ = ["OverlayHook", "colorize", "comparison", "overlay"]
+__all__ = ["OverlayHook", "colorize", "comparison", "draw_instances", "overlay", "side_by_side"]

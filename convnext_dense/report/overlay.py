@@ -6,17 +6,9 @@ Shapes: image (H, W, 3) uint8 BGR, label map (H, W) with class indices, 255 wher
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-from mmengine.runner import Runner
-
-from ..errors import UserError
 
 IGNORED = 255
 _MIN_PANEL_PX = 320
@@ -59,13 +51,19 @@ def comparison(
         classes: Class names.
         palette: RGB colour of each class.
     """
-    scale = max(1, -(-_MIN_PANEL_PX // min(image.shape[:2])))
-    tiles = [_titled(image, "image", scale)]
-    tiles += [_titled(overlay(image, labels, palette), title, scale) for title, labels in panels.items()]
-    gap = np.full((tiles[0].shape[0], _GAP_PX, 3), 255, np.uint8)
-    row = np.hstack([part for tile in tiles for part in (tile, gap)][:-1])
+    pictures = {title: overlay(image, labels, palette) for title, labels in panels.items()}
+    row = side_by_side({"image": image, **pictures})
     shown = sorted({int(i) for labels in panels.values() for i in np.unique(labels) if i < len(classes)})
     return np.vstack([row, _legend([(classes[i], palette[i]) for i in shown], row.shape[1])])
+
+
+def side_by_side(pictures: dict[str, np.ndarray]) -> np.ndarray:
+    """Return pictures (H, W, 3) of one size in a row, each under its title, small ones enlarged."""
+    first = next(iter(pictures.values()))
+    scale = max(1, -(-_MIN_PANEL_PX // min(first.shape[:2])))
+    tiles = [_titled(picture, title, scale) for title, picture in pictures.items()]
+    gap = np.full((tiles[0].shape[0], _GAP_PX, 3), 255, np.uint8)
+    return np.hstack([part for tile in tiles for part in (tile, gap)][:-1])
 
 
 def _titled(picture: np.ndarray, title: str, scale: int) -> np.ndarray:
@@ -84,43 +82,3 @@ def _legend(entries: Sequence[tuple[str, Sequence[int]]], width: int) -> np.ndar
         cv2.rectangle(strip, (x + 2, y), (x + 16, y + 14), [int(c) for c in color[::-1]], cv2.FILLED)
         cv2.putText(strip, name, (x + 22, y + 12), _FONT, 0.45, (40, 40, 40), 1, cv2.LINE_AA)
     return strip
-
-
-@HOOKS.register_module()
-class OverlayHook(Hook):
-    """Write the first predictions of a test as pictures: image, truth and prediction side by side.
-
-    Args:
-        out_dir: Folder of the pictures, `<image name>.png`.
-        limit: Number of images to draw.
-    """
-
-    priority = "LOW"
-
-    def __init__(self, out_dir: str | Path, limit: int = 20) -> None:
-        self.out_dir, self.limit, self._drawn = Path(out_dir), limit, 0
-
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
-    ) -> None:
-        """Draw the samples of this batch, until `limit` is reached."""
-        if not is_main_process():
-            return
-        meta = runner.test_dataloader.dataset.metainfo
-        for sample in (outputs or [])[: self.limit - self._drawn]:
-            self._draw(sample, meta)
-            self._drawn += 1
-
-    def _draw(self, sample: Any, meta: dict[str, Any]) -> None:
-        image = cv2.imread(sample.img_path)
-        if image is None:
-            raise UserError("the image cannot be read", sample.img_path, "replace the file")
-        prediction = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
-        panels = {"prediction": prediction}
-        if "gt_sem_seg" in sample:
-            truth = sample.gt_sem_seg.data.squeeze(0).cpu().numpy()
-            panels = {"truth": truth, **panels}
-        image = cv2.resize(image, prediction.shape[::-1])
-        self.out_dir.mkdir(parents=True, exist_ok=True)
-        target = self.out_dir / f"{Path(sample.img_path).stem}.png"
-        cv2.imwrite(str(target), comparison(image, panels, meta["classes"], meta["palette"]))

@@ -2,12 +2,17 @@
 
 import json
 import pickle
+import sys
 
 import pytest
 import torch
 
 from convnext_dense import Predictor
+from convnext_dense.engine.config import config_to_json, load_config, plain
 from convnext_dense.errors import UserError
+from convnext_dense.predict.saved_config import find_config
+
+from ..configs.shipped import LEAVES, name_of
 
 RAN = "ran.txt"
 
@@ -24,6 +29,8 @@ def workplace(tmp_path, monkeypatch):
     """A current folder with modules and files that leave a trace when they are run or loaded."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    for name in ("evil_module", "evil_package", "evil_package.registry"):
+        monkeypatch.delitem(sys.modules, name, raising=False)  # of the test before, which may have failed
     trace = f"open({RAN!r}, 'w').close()\ndef run(**kwargs): pass\n"
     (tmp_path / "evil_module.py").write_text(trace)
     (tmp_path / "evil_package").mkdir()
@@ -107,6 +114,17 @@ def test_weights_that_the_config_names_are_not_read(segmentor, workplace):
     torch.save(checkpoint, "model.pth")
     Predictor("model.pth")
     assert not (workplace / RAN).exists()
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=name_of)
+def test_every_shipped_config_passes_and_comes_back_from_json(path):
+    cfg = load_config(path)
+    found = find_config({"config_json": config_to_json(cfg)}, path)
+    named = find_config({}, path, cfg)
+    assert found.scope == named.scope
+    assert plain(found.model) == plain(named.model)
+    assert "init_cfg" not in found.model.backbone
+    assert [step.get("scale") for step in found.pipeline] == [step.get("scale") for step in named.pipeline]
 
 
 def test_a_refusal_names_the_place_and_the_nearest_name(segmentor, workplace):

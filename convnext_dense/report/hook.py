@@ -1,0 +1,100 @@
+"""Pictures of a test's first predictions beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from pycocotools import mask as mask_api
+
+from ..errors import UserError
+from .instances import draw_instances
+from .overlay import comparison, side_by_side
+
+#: Objects that are less certain are not drawn.
+SCORE_THRESHOLD = 0.3
+
+
+@HOOKS.register_module()
+class OverlayHook(Hook):
+    """Write the first predictions of a test as pictures: image, truth and prediction side by side.
+
+    Args:
+        out_dir: Folder of the pictures, `<image name>.png`.
+        limit: Number of images to draw.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, out_dir: str | Path, limit: int = 20) -> None:
+        self.out_dir, self.limit, self._drawn = Path(out_dir), limit, 0
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+    ) -> None:
+        """Draw the samples of this batch, until `limit` is reached."""
+        if not is_main_process():
+            return
+        meta = runner.test_dataloader.dataset.metainfo
+        for sample in (outputs or [])[: self.limit - self._drawn]:
+            self._draw(sample, meta)
+            self._drawn += 1
+
+    def _draw(self, sample: Any, meta: dict[str, Any]) -> None:
+        image = cv2.imread(sample.img_path)
+        if image is None:
+            raise UserError("the image cannot be read", sample.img_path, "replace the file")
+        draw = _draw_labels if "pred_sem_seg" in sample else _draw_objects
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(self.out_dir / f"{Path(sample.img_path).stem}.png"), draw(image, sample, meta))
+
+
+def _draw_labels(image: np.ndarray, sample: Any, meta: dict[str, Any]) -> np.ndarray:
+    prediction = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
+    panels = {"prediction": prediction}
+    if "gt_sem_seg" in sample:
+        panels = {"truth": sample.gt_sem_seg.data.squeeze(0).cpu().numpy(), **panels}
+    image = cv2.resize(image, prediction.shape[::-1])
+    return comparison(image, panels, meta["classes"], meta["palette"])
+
+
+def _draw_objects(image: np.ndarray, sample: Any, meta: dict[str, Any]) -> np.ndarray:
+    pictures = {"image": image}
+    if "gt_instances" in sample:
+        pictures["truth"] = _objects(image, sample.gt_instances, meta)
+    found = sample.pred_instances
+    certain = (found.scores >= SCORE_THRESHOLD).nonzero().flatten().tolist()
+    pictures["prediction"] = _objects(image, found[certain], meta)
+    return side_by_side(pictures)
+
+
+def _objects(image: np.ndarray, objects: Any, meta: dict[str, Any]) -> np.ndarray:
+    boxes = getattr(objects.bboxes, "tensor", objects.bboxes)  # mmdet wraps the truth's
+    scores = objects.get("scores")
+    return draw_instances(
+        image,
+        boxes.cpu().numpy(),
+        objects.labels.cpu().numpy(),
+        np.ones(len(boxes)) if scores is None else scores.cpu().numpy(),
+        _masks(objects.get("masks")),
+        meta["classes"],
+        meta["palette"],
+    )
+
+
+def _masks(masks: Any) -> list[Callable[[], np.ndarray]] | None:
+    """Return a function for each mask, be they mmdet's structures, run-length codes or a tensor."""
+    if masks is None:
+        return None
+    if isinstance(masks, list):
+        return [partial(mask_api.decode, code) for code in masks]
+    arrays = masks.to_ndarray() if hasattr(masks, "to_ndarray") else masks.cpu().numpy()
+    return [partial(np.asarray, array) for array in arrays]
