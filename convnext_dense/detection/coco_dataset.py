@@ -79,7 +79,9 @@ class CocoInstances(BaseDetDataset):
         for notice in coco.notices:
             print_log(notice, logger="current")
         self._metainfo["classes"] = coco.classes
-        self._metainfo["category_ids"] = coco.category_ids  # checkpoints keep it: predictions are written with it
+        self._metainfo["category_ids"] = (
+            coco.category_ids
+        )  # checkpoints keep it: predictions are written with it
         if self.test_mode:  # in training, ConcatDataset asks its parts for the same metainfo
             self._metainfo["ann_file"] = str(self.ann_file)
         self.cat_ids = list(coco.category_ids)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from importlib import import_module
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
@@ -20,6 +18,7 @@ from ..errors import EXIT_INTERRUPTED, UserError, did_you_mean
 from .classes import set_num_classes
 from .config import adapt_to_cpu, load_config, use_amp
 from .distributed import check_launcher, init_cpu_process_group
+from .libraries import load_libraries
 from .preflight import check_data, check_weights
 
 #: Hooks that every run of the tools has, beside those of its config.
@@ -92,7 +91,7 @@ def _prepare(args: argparse.Namespace) -> Config:
 def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
     from .runner import DenseRunner
 
-    _load_libraries(cfg.default_scope)
+    load_libraries(cfg.default_scope)
     notices = [*adapt_to_cpu(cfg), *set_num_classes(cfg)]
     init_cpu_process_group(cfg.launcher)
     with _readable_errors():
@@ -100,13 +99,6 @@ def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
     for notice in notices:
         runner.logger.info(notice)
     return runner
-
-
-def _load_libraries(scope: str) -> None:
-    """Import what the config's scope stands for; while it loads it prints of its optional parts."""
-    with redirect_stdout(io.StringIO()):
-        for part in ("datasets", "models", "evaluation", "engine", "visualization"):
-            import_module(f"{scope}.{part}")
 
 
 def _enable_auto_scale_lr(cfg: Config) -> None:

@@ -8,16 +8,15 @@ plain word that names no file.
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import redirect_stdout
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mmengine import registry as root
 
+from ..engine.libraries import load_libraries
 from ..errors import UserError, nearest
 
 SCOPES = ("mmdet", "mmseg")
@@ -29,15 +28,6 @@ _TYPE = re.compile(r"(?:(mmdet|mmseg|mmengine)\.)?([A-Za-z_]\w*)")
 #: Registered, but they read pickles.
 _UNSAFE = re.compile(r"LoadBiomedical\w*")
 _WORD = re.compile(r"[\w.-]*")
-
-
-def load_libraries(scopes: Iterable[str]) -> None:
-    """Register what configs of these scopes name; while it loads, mmdet prints of its optional parts."""
-    import_module("convnext_dense.register")
-    with redirect_stdout(io.StringIO()):
-        for scope in sorted(scopes):
-            for part in ("models", "datasets"):
-                import_module(f"{scope}.{part}")
 
 
 def import_named(custom_imports: Any, where: str) -> None:
@@ -69,7 +59,7 @@ def check_built_from(parts: dict[str, Any], scope: str, where: str) -> None:
         if not key and (not _WORD.fullmatch(value) or Path(value).is_file()):
             raise _refused(f"refers to a file or to code: {value[:80]!r}", where, path)
     prefixes = {value.split(".")[0] for _, key, value in strings if key}
-    load_libraries({scope} | (prefixes & set(SCOPES)))
+    load_libraries(*sorted({scope} | (prefixes & set(SCOPES))))
     known = {name: _registered(name) for name in (*SCOPES, "mmengine")}
     anywhere = _OPERATORS.union(*known.values())
     for path, key, value in strings:

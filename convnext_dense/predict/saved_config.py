@@ -11,8 +11,9 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from ..engine.config import load_config, walk_dicts
+from ..engine.libraries import load_libraries
 from ..errors import UserError, did_you_mean
-from .guard import SCOPES, check_built_from, import_named, load_libraries
+from .guard import SCOPES, check_built_from, import_named
 
 _NAME_ONE = "name the config file that the checkpoint was trained with: --config CONFIG"
 
@@ -70,7 +71,7 @@ def find_config(
 
 def _trusted(cfg: Config, where: str) -> PredictConfig:
     found = _extract(cfg, where)
-    load_libraries([found.scope])
+    load_libraries(found.scope)
     return found
 
 
@@ -90,7 +91,7 @@ def _from_json(text: Any, where: str) -> PredictConfig:
         raise UserError(f"the config is a JSON {type(content).__name__}, no object", where, _NAME_ONE)
     found = _extract(ConfigDict(content), where)
     found = replace(found, pipeline=_with_tuples(found.pipeline))
-    load_libraries([found.scope])
+    load_libraries(found.scope)
     import_named(content.get("custom_imports"), where)
     check_built_from({"model": found.model, "pipeline": found.pipeline}, found.scope, where)
     return found

@@ -71,8 +71,7 @@ def _draw_objects(image: np.ndarray, sample: Any, meta: dict[str, Any]) -> np.nd
     if "gt_instances" in sample:
         pictures["truth"] = _objects(image, sample.gt_instances, meta)
     found = sample.pred_instances
-    certain = (found.scores >= SCORE_THRESHOLD).nonzero().flatten().tolist()
-    pictures["prediction"] = _objects(image, found[certain], meta)
+    pictures["prediction"] = _objects(image, found[found.scores >= SCORE_THRESHOLD], meta)
     return side_by_side(pictures)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from mmengine.config import Config
 
 from convnext_dense.data import shapes
+from convnext_dense.engine.config import load_config
 
 from .shipped import ADE20K, BASES, COCO, CONFIGS, LEAVES, name_of
 
@@ -102,6 +104,21 @@ def test_a_variant_states_only_what_differs(path):
 def test_custom_imports_are_all_that_a_stock_tool_needs(path):
     cfg = Config.fromfile(path)
     assert cfg.custom_imports == {"imports": IMPORTS[cfg.default_scope]}
+
+
+def switches_in(path: Path) -> list[list[str]]:
+    """The `--cfg-options` that a config's comments name, each a list of settings."""
+    found = re.findall(r"#.*?--cfg-options((?: [\w.]+=[\w.]+)+)", path.read_text())
+    return [settings.split() for settings in found]
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=name_of)
+def test_the_switches_in_the_comments_are_accepted(path):
+    for settings in (s for source in (path, *bases_of(path)) for s in switches_in(source)):
+        cfg = load_config(path, settings)
+        for setting in settings:
+            key, value = setting.split("=")
+            assert reduce(getattr, key.split("."), cfg) == value
 
 
 def test_the_two_crops_of_ade20k_differ_in_their_sizes_alone():

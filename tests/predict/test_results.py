@@ -7,9 +7,9 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from convnext_dense.engine.libraries import load_libraries
 from convnext_dense.errors import UserError
 from convnext_dense.predict import Detections, SegmentationMap
-from convnext_dense.predict.guard import load_libraries
 from convnext_dense.predict.labels import find_labels
 from convnext_dense.predict.results import encode_mask
 from convnext_dense.predict.saved_config import PredictConfig
@@ -141,7 +141,7 @@ def _config(**dataset):
 
 
 def test_cocos_own_classes_have_cocos_own_ids():
-    load_libraries(["mmdet"])
+    load_libraries("mmdet")
     labels = find_labels({}, _config(type="CocoDataset"))
     ids = dict(zip(labels.classes, labels.category_ids, strict=True))
     assert len(ids) == 80
