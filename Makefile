@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-full test-gpu check format setup setup-test clean
+.PHONY: help demo demo-detection test test-full test-gpu check format setup setup-test clean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 demo: setup  ## train and evaluate UperNet on generated scenes, draw its predictions
 	@tools/demo.sh $(BIN)
+
+demo-detection: setup  ## the same with Mask R-CNN
+	@tools/demo.sh $(BIN) mask_rcnn_convnext_atto_shapes
 
 test: setup-test  ## the tests (at most 12 minutes on two cores)
 	$(BIN)/python -m pytest

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# `make demo`: generate the embedded data set, train and evaluate UperNet on it, draw its predictions.
+# `make demo`: generate the embedded data set, train and evaluate a model on it, draw its predictions.
+#   tools/demo.sh BIN [CONFIG]    BIN: the environment's bin folder; CONFIG: a name in configs/demo
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin}/python
-config=configs/demo/upernet_convnext_atto_shapes.py
-work_dir=work_dirs/upernet_convnext_atto_shapes
+name=${2:-upernet_convnext_atto_shapes}
+config=configs/demo/$name.py
+work_dir=work_dirs/$name
 
 "$python" tools/prepare_data.py shapes
 "$python" tools/train.py "$config" --work-dir "$work_dir"

@@ -42,4 +42,10 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
 )
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=14))
+# An iteration costs more than twice Mask R-CNN's: half the epochs.
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-3, begin=0, end=50, by_epoch=False),
+    dict(type="CosineAnnealingLR", T_max=9, begin=0, end=9, by_epoch=True, convert_to_iter_based=True),
+]
+train_cfg = dict(max_epochs=9, val_interval=9)
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=9))

@@ -15,6 +15,10 @@ from mmengine.config import Config, DictAction
 from ..errors import UserError, did_you_mean, nearest
 
 
+#: Settings that a config may leave out and that look like a misspelling of another one.
+_OPTIONAL = {"dtype"}
+
+
 def load_config(path: str | Path, cfg_options: Sequence[str] = ()) -> Config:
     """Read a config file and merge command-line overrides into it.
 
@@ -96,7 +100,7 @@ def _check_override(cfg: Config, key: str) -> None:
         elif not is_leaf:
             raise UserError(f"no key {name!r} in {where}", f"--cfg-options {key}", did_you_mean(name, names))
         else:
-            close = nearest(name, names)
+            close = nearest(name, names) if name not in _OPTIONAL else None
             if close and len(close) - len(name) in (-1, 0, 1) and len(name) > 3:
                 raise UserError(
                     f"no key {name!r} in {where}", f"--cfg-options {key}", f"did you mean {close!r}?"

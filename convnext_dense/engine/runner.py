@@ -56,6 +56,8 @@ class DenseRunner(Runner):
     def dump_config(self) -> None:
         """Write the resolved config (`.py` and JSON) and the environment to the work dir."""
         super().dump_config()
+        # The file is for readers; the copies in checkpoints need no formatting, which takes seconds each.
+        super(Config, self.cfg).__setattr__("_format_python_code", False)
         write_run_folder(self)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:

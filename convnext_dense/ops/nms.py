@@ -9,20 +9,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .ragged import ragged_arange
-
-#: Pairs of boxes looked at in one go; bounds the working memory to some 200 MB.
-MAX_PAIRS = 1 << 22
-#: Entries of a dense tile of pairs: small enough for a CPU's cache.
-TILE = 1 << 18
+#: Boxes among which the greedy choice is made at a time.
+BLOCK = 128
+#: Pairs of boxes compared at a time: on a CPU no more than PyTorch handles in one thread, in cache.
+TILE = {"cpu": 1 << 15}
+TILE_ELSEWHERE = 1 << 22
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
     """Drop every box that overlaps a kept box of higher score by an IoU above the threshold.
 
-    No step is taken per box. Only boxes that overlap along one axis are compared, found by sorting; the
-    greedy choice is the fixed point of "kept if no kept box suppresses it", reached after as many
-    sweeps as the longest chain of boxes that suppress one another.
+    No step is taken per box: the best that are left are settled a block at a time, and what the kept ones
+    suppress is dropped before the next block. As in a loop over boxes, work is kept × left.
 
     Args:
         boxes: (N, 4), any floating dtype; half precision is compared in float32.
@@ -33,79 +31,58 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
     Returns:
         (K,) int64 indices of the kept boxes by descending score; equal scores in their given order.
     """
-    order = scores.sort(descending=True, stable=True).indices
-    boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32)).index_select(0, order)
-    return order[_keep(with_area(boxes, offset), iou_threshold, offset)]
+    index = scores.sort(descending=True, stable=True).indices
+    boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32)).index_select(0, index)
+    left = with_area(boxes, offset)
+    kept = [index[:0]]
+    while len(index):
+        block, left = left[:, :BLOCK], left[:, BLOCK:]
+        best = _greedy(block, iou_threshold, offset)
+        kept.append(index.index_select(0, best))
+        alive = _not_suppressed(block.index_select(1, best), left, iou_threshold, offset)
+        left, index = left.index_select(1, alive), index[BLOCK:].index_select(0, alive)
+    return torch.cat(kept)
 
 
-def _keep(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Return the indices of the kept among `boxes` (5, N), which are sorted by descending score."""
-    axis, by_start, length = _candidates(boxes, offset, iou_threshold < 0)
-    if int(length.sum()) > MAX_PAIRS:
-        half = boxes.shape[1] // 2
-        kept = _keep(boxes[:, :half], iou_threshold, offset)
-        rest = half + _not_suppressed(boxes[:, kept], boxes[:, half:], iou_threshold, offset)
-        return torch.cat((kept, rest[_keep(boxes[:, rest], iou_threshold, offset)]))
+def _greedy(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Return the indices of the kept among a few `boxes` (5, N), which are sorted by descending score.
 
-    position, step = ragged_arange(length)
-    one, other = by_start.index_select(0, position), by_start.index_select(0, position + step + 1)
-    if iou_threshold >= 0:
-        low, high = boxes[1 - axis], boxes[3 - axis]
-        meet = torch.minimum(high.index_select(0, one), high.index_select(0, other))
-        meet -= torch.maximum(low.index_select(0, one), low.index_select(0, other))
-        overlapping = (meet > -offset).nonzero().flatten()
-        one, other = one.index_select(0, overlapping), other.index_select(0, overlapping)
-    strong = pair_iou(boxes.index_select(1, one), boxes.index_select(1, other), offset) > iou_threshold
-    one, other = one[strong], other[strong]
-    return _greedy(boxes.shape[1], torch.minimum(one, other), torch.maximum(one, other))
-
-
-def _candidates(boxes: Tensor, offset: int, every_pair: bool) -> tuple[int, Tensor, Tensor]:
-    """Find the pairs that overlap along x or along y, whichever axis leaves fewer.
-
-    Returns:
-        The axis, the boxes sorted along it, and how many of the following each one has to meet.
+    It is the fixed point of "kept if no kept box of higher score suppresses it".
     """
-    rank = torch.arange(1, boxes.shape[1] + 1, device=boxes.device)
-    if every_pair:
-        return 0, rank - 1, rank.flip(0) - 1
-    found = []
-    for axis in (0, 1):
-        start, by_start = boxes[axis].sort()
-        end = boxes[axis + 2].index_select(0, by_start) + offset
-        length = (torch.searchsorted(start, end.contiguous()) - rank).clamp_(min=0)
-        found.append((axis, by_start, length))
-    return min(found, key=lambda candidate: int(candidate[2].sum()))
-
-
-def _greedy(n_boxes: int, winner: Tensor, loser: Tensor) -> Tensor:
-    """Return the boxes that no kept box suppresses; `winner` precedes `loser` in each pair."""
-    keep = torch.ones(n_boxes, dtype=torch.bool, device=winner.device)
+    overlapping = pair_iou(boxes[:, :, None], boxes[:, None], offset) > iou_threshold
+    suppresses = overlapping.to(boxes.dtype).triu_(diagonal=1)
+    keep = torch.ones_like(boxes[0])
     while True:
         # sweep k settles every box whose chain of suppressors is shorter than k, so this ends
-        suppressed = torch.zeros_like(keep)
-        suppressed[loser[keep.index_select(0, winner)]] = True
-        if torch.equal(keep, ~suppressed):
+        swept = (keep @ suppresses == 0).to(keep.dtype)
+        if torch.equal(swept, keep):
             return keep.nonzero().flatten()
-        keep = ~suppressed
+        keep = swept
 
 
 def _not_suppressed(kept: Tensor, boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Return the indices of the `boxes` (5, M) that none of the `kept` (5, K) suppresses."""
     alive = torch.arange(boxes.shape[1], device=boxes.device)
-    for tile in kept.split(max(TILE // boxes.shape[1], 1), dim=1):
-        suppressed = pair_iou(tile[:, :, None], boxes[:, None, alive], offset) > iou_threshold
-        alive = alive[~suppressed.any(0)]
+    pairs = TILE.get(boxes.device.type, TILE_ELSEWHERE)
+    first = 0
+    while first < kept.shape[1] and len(alive):
+        tile = kept[:, first : first + max(pairs // len(alive), 1)]
+        first += tile.shape[1]
+        suppressed = (pair_iou(tile[:, :, None], boxes[:, None], offset) > iou_threshold).any(0)
+        left = (~suppressed).nonzero().flatten()
+        alive, boxes = alive.index_select(0, left), boxes.index_select(1, left)
     return alive
 
 
 def pair_iou(a: Tensor, b: Tensor, offset: int) -> Tensor:
     """Intersection over union of boxes (5, ...) and (5, ...) from `with_area`, broadcast."""
-    (ax1, ay1, ax2, ay2, a_area), (bx1, by1, bx2, by2, b_area) = a, b
-    width = (torch.minimum(ax2, bx2) - torch.maximum(ax1, bx1)).add_(offset).clamp_(min=0)
-    height = (torch.minimum(ay2, by2) - torch.maximum(ay1, by1)).add_(offset).clamp_(min=0)
+    # both axes in one go: for a few boxes the calls cost more than the arithmetic
+    extent = torch.minimum(a[2:4], b[2:4]).sub_(torch.maximum(a[:2], b[:2]))
+    if offset:
+        extent.add_(offset)
+    width, height = extent.clamp_(min=0)
     intersection = width.mul_(height)
-    return intersection.div_((a_area + b_area).sub_(intersection))
+    return intersection.div_((a[4] + b[4]).sub_(intersection))
 
 
 def with_area(boxes: Tensor, offset: int) -> Tensor:

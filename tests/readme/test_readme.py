@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -47,6 +49,9 @@ def folder(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("readme")
     (folder / "tools").symlink_to(ROOT / "tools")
+    (folder / "photos").mkdir()
+    street = np.random.default_rng(0).integers(256, size=(60, 80, 3), dtype=np.uint8)
+    cv2.imwrite(str(folder / "photos/street.jpg"), street)
     for config in set(re.findall(r"configs/\w+\.py", "\n".join(COMMANDS))):
         toy(config, folder)
     return folder
@@ -63,15 +68,18 @@ def run(command, folder):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_training_commands(folder):
-    """In the README's order: train, then test, resume and the distributed forms on what was trained."""
-    commands = [c for c in COMMANDS if re.match(r"(python )?tools/(dist_)?(train|test)\.", c)]
-    assert len(commands) == 7
-    work_dir = folder / "work_dirs/upernet_convnext_b"
+def test_training_testing_and_predicting_commands(folder):
+    """In the README's order: train, then test, predict, resume and the distributed forms."""
+    commands = [c for c in COMMANDS if re.match(r"(python )?tools/(dist_)?(train|test|predict)\.", c)]
+    assert len(commands) == 10
     for command in commands:
-        if "test" in command:
-            shutil.copy(work_dir / "iter_2.pth", work_dir / "iter_160000.pth")
+        for last in re.findall(r"work_dirs/(\w+)/(?:iter_160000|epoch_36)\.pth", command):
+            work_dir = folder / "work_dirs" / last
+            trained = (work_dir / "last_checkpoint").read_text()
+            for name in ("iter_160000.pth", "epoch_36.pth"):
+                shutil.copy(trained, work_dir / name)
         run(re.sub(r"(\.sh configs/\S+|\.pth) 8$", r"\1 2", command), folder)
+    assert (folder / "predictions/predictions.json").exists()
 
 
 def test_ade20k_is_prepared_from_a_served_archive(folder, monkeypatch):
@@ -87,7 +95,7 @@ def test_make_targets_exist(target):
     """`make test` is what runs this; `make demo` is run whole by `test_demo.py`."""
     result = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert {"demo": "tools/demo.sh", "test": "pytest"}[target] in result.stdout
+    assert "pytest" if target == "test" else "tools/demo.sh" in result.stdout
 
 
 def test_every_command_is_known_to_a_test():
@@ -112,18 +120,27 @@ def test_installing_into_an_environment_of_ones_own():
     assert "convnext-dense" in result.stdout, result.stderr
 
 
-def test_python_example(tmp_path, monkeypatch, capsys):
+def test_python_example_of_weights(tmp_path, monkeypatch, capsys):
     from convnext_dense import ConvNeXt
 
     monkeypatch.chdir(tmp_path)
     state = ConvNeXt(arch="tiny", layer_scale_init_value=1.0).state_dict()
     state = {name: tensor for name, tensor in state.items() if not re.match(r"norm\d", name)}
     torch.save({"model": state}, "convnext_tiny_1k_224.pth")
-    (example,) = blocks("python")
+    (example,) = (block for block in blocks("python") if "load_weights" in block)
     names = {}
     exec(compile(example, "README.md", "exec"), names)
     assert "tiny" in capsys.readouterr().out
     assert [tuple(m.shape) for m in names["maps"]][::3] == [(1, 96, 128, 128), (1, 768, 16, 16)]
+
+
+def test_python_example_of_prediction(folder, monkeypatch):
+    """After the training commands, whose checkpoint it reads."""
+    monkeypatch.chdir(folder)
+    (example,) = (block for block in blocks("python") if "Predictor" in block)
+    names = {}
+    exec(compile(example, "README.md", "exec"), names)
+    assert names["picture"].shape == (60, 80, 3)
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))

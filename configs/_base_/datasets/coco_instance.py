@@ -67,6 +67,8 @@ train_dataloader = dict(
     batch_sampler=dict(type="AspectRatioBatchSampler"),
     dataset=dict(
         type="CocoInstances",
+        # COCO itself has boxes without area: they are left out with a notice.
+        faulty="skip",
         metainfo=metainfo,
         data_root=data_root,
         ann_file="annotations/instances_train2017.json",
@@ -82,6 +84,7 @@ val_dataloader = dict(
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
         type="CocoInstances",
+        faulty="skip",
         metainfo=metainfo,
         data_root=data_root,
         ann_file="annotations/instances_val2017.json",
