@@ -3,7 +3,11 @@
 It imports mmdet, which takes seconds; its classes are registered at mmengine's root registries.
 """
 
-from .. import register  # noqa: F401  (mmdet's models import mmcv.ops)
+from ..engine.libraries import load_libraries
+
+load_libraries("mmdet")  # first, as it does so without mmdet's messages about optional parts of its own
+
+# ruff: noqa: E402
 from .coco_dataset import CocoInstances
 from .coco_metric import CocoDetectionMetric
 from .mask_head import WindowedMaskHead

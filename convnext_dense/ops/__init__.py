@@ -25,6 +25,9 @@ def install() -> None:
     """
     if not any(isinstance(finder, stand_in.Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, stand_in.Finder())
+    loaded = sys.modules.get(stand_in.EXTENSION)
+    if loaded is not None and not stand_in.is_stand_in(loaded):
+        stand_in.accept_any_memory_format(loaded)
 
 
 def backend(device_type: str = "cpu") -> dict[str, str]:

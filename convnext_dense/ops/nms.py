@@ -11,8 +11,9 @@ from torch import Tensor
 
 #: Boxes among which the greedy choice is made at a time.
 BLOCK = 128
-#: Pairs of boxes compared at a time: on a CPU no more than PyTorch handles in one thread, in cache.
-TILE = {"cpu": 1 << 15}
+#: Pairs of boxes compared at a time: on a CPU few enough for its cache, and for PyTorch to start no threads,
+#: which on a busy machine wait for one another far longer than the arithmetic takes.
+TILE = {"cpu": 1 << 14}
 TILE_ELSEWHERE = 1 << 22
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -45,6 +46,7 @@ class ExtensionLoader(Loader):
             try:
                 module = module_from_spec(self.compiled)
                 self.compiled.loader.exec_module(module)
+                accept_any_memory_format(module)
                 return module
             except Exception as error:
                 warnings.warn(
@@ -83,6 +85,23 @@ class GuardedLoader(Loader):
                 f"{module.__name__} is installed, but does not load beside the installed torch: {error}",
                 name=module.__name__,
             ) from error
+
+
+def accept_any_memory_format(module: ModuleType) -> None:
+    """Make the compiled RoIAlign right for maps of any memory format; does nothing the second time.
+
+    It reads memory as if it were contiguous: of channels_last maps, which ConvNeXt makes, it pools other
+    pixels than it should, without an error.
+    """
+    compiled = module.roi_align_forward
+    if hasattr(compiled, "__wrapped__"):
+        return
+
+    @functools.wraps(compiled)
+    def roi_align_forward(input: Any, rois: Any, *args: Any, **kwargs: Any) -> Any:
+        return compiled(input.contiguous(), rois.contiguous(), *args, **kwargs)
+
+    module.roi_align_forward = roi_align_forward  # type: ignore[attr-defined]
 
 
 def make_stand_in() -> ModuleType:

@@ -7,7 +7,6 @@ variable `COMPILED_MMCV`; an installed mmcv with compiled operators serves as we
 import os
 import sys
 from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
 
 import mmcv.ops
 import numpy as np
@@ -17,7 +16,7 @@ from mmdet.models.layers import multiclass_nms
 from mmengine.config import ConfigDict
 
 from convnext_dense.detection import masks
-from convnext_dense.ops.stand_in import make_stand_in
+from convnext_dense.ops.stand_in import ExtensionLoader, is_stand_in, make_stand_in
 
 from ..ops import reference
 from . import tiny
@@ -39,8 +38,8 @@ def compiled():
         pytest.skip(
             "mmcv's compiled operators are not installed, and COMPILED_MMCV names no folder with them"
         )
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ExtensionLoader(spec).create_module(spec)
+    assert not is_stand_in(module), "the compiled module does not load"
     return module
 
 

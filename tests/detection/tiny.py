@@ -125,7 +125,7 @@ def build(config, seed=0):
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1 and name.startswith(("rpn_head", "roi_head")):
-                weight.normal_(std=0.3 / weight[0].numel() ** 0.5 * 4)
+                weight.normal_(std=0.6 / weight[0].numel() ** 0.5)
     return model
 
 

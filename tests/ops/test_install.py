@@ -87,6 +87,27 @@ def test_a_compiled_extension_that_loads_is_used(tmp_path):
         assert output_of(script, warnings="error::RuntimeWarning").strip() == "mmcv"
 
 
+@pytest.mark.parametrize("imported_before", [False, True])
+def test_the_compiled_roi_align_is_right_for_channels_last(tmp_path, not_compiled, imported_before):
+    """mmcv's reads memory as contiguous, and ConvNeXt's maps are not: without care it pools other pixels."""
+    (tmp_path / "_ext.py").write_text(
+        "def roi_align_forward(input, rois, **rest):\n    return input.is_contiguous(), rest\n"
+    )
+    before = f"""
+    import mmcv
+    mmcv.__path__.append({str(tmp_path)!r})
+    import mmcv._ext
+    """
+    script = (before if imported_before else "") + WITH_EXTENSION.format(folder=str(tmp_path))
+    script += """
+    ops.install()
+    import mmcv._ext, torch
+    maps = torch.zeros(1, 3, 4, 4).to(memory_format=torch.channels_last)
+    print(maps.is_contiguous(), mmcv._ext.roi_align_forward(maps, torch.zeros(1, 5), aligned=True))
+    """
+    assert output_of(script).strip() == "False (True, {'aligned': True})"
+
+
 def test_a_compiled_extension_that_does_not_load_is_replaced_with_one_warning(tmp_path, not_compiled):
     (tmp_path / "_ext.py").write_text("raise ImportError('undefined symbol: _ZN3c10')\n")
     script = WITH_EXTENSION.format(folder=str(tmp_path)) + (

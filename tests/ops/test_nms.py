@@ -79,11 +79,11 @@ def test_three_thousand_boxes(size):
 
 
 @pytest.mark.parametrize("offset", [0, 1])
-def test_the_result_does_not_depend_on_how_many_pairs_fit(monkeypatch, offset):
+def test_the_result_does_not_depend_on_how_many_boxes_are_settled_at_a_time(monkeypatch, offset):
     boxes, scores = scene(400)
     whole = nms(boxes, scores, 0.5, offset=offset)[1]
-    monkeypatch.setattr(implementation, "MAX_PAIRS", 500)
-    monkeypatch.setattr(implementation, "TILE", 1000)
+    monkeypatch.setattr(implementation, "BLOCK", 7)
+    monkeypatch.setattr(implementation, "TILE", {"cpu": 100})
     assert nms(boxes, scores, 0.5, offset=offset)[1].tolist() == whole.tolist()
 
 

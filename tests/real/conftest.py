@@ -22,3 +22,8 @@ def ade20k_sample():
 @pytest.fixture
 def camvid():
     return _folder("camvid_small")
+
+
+@pytest.fixture
+def nuts():
+    return _folder("nuts_coco")
