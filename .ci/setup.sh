@@ -22,6 +22,10 @@ install() { "$VENV/bin/python" -m pip install --quiet --disable-pip-version-chec
 # A call that was cut short leaves this mark, and maybe half a package that pip takes for whole.
 mark="$VENV/.setup-under-way"
 if [ -e "$mark" ] || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
+    if [ -n "$(ls -A "$VENV" 2>/dev/null)" ] && [ ! -e "$VENV/pyvenv.cfg" ]; then
+        echo "error: $VENV is not empty and no virtual environment: name another folder, make VENV=.venv" >&2
+        exit 2
+    fi
     say "making $VENV with $("$PYTHON" --version)"
     "$PYTHON" -m venv --clear "$VENV"
 fi

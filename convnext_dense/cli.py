@@ -25,7 +25,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work-dir", help="folder for logs and checkpoints (default: work_dirs/<config name>)"
     )
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help=_CFG_OPTIONS_HELP)
+    parser.add_argument(
+        "--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_CFG_OPTIONS_HELP
+    )
     parser.add_argument(
         "--launcher",
         choices=("none", "pytorch", "slurm"),
@@ -136,14 +138,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if getattr(args, "debug", False):
             traceback.print_exc()
-        # One report is enough when many processes meet the same mistake.
-        if os.environ.get("RANK", "0") == "0":
+        if _reports():
             print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _reports() -> bool:
+    """Whether this process tells of an error.
+
+    Before the processes are joined they all meet the same mistakes, and one of each host tells. Later each
+    has data of its own.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    joined = distributed is not None and distributed.is_available() and distributed.is_initialized()
+    return joined or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 if __name__ == "__main__":

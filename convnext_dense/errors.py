@@ -25,6 +25,8 @@ class UserError(Exception):
     def __init__(
         self, what: str, where: str | None = None, fix: str | None = None, *, exit_code: int = EXIT_USER_ERROR
     ) -> None:
+        # A loader's worker hands an error on as one text, its traceback first: what it said is at the end.
+        what = what.rsplit(f"{__name__}.UserError: ", 1)[-1].rstrip()
         self.what, self.where, self.fix, self.exit_code = what, where, fix, exit_code
         super().__init__(str(self))
 

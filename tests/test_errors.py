@@ -16,6 +16,12 @@ def test_further_lines_of_a_part_are_set_under_its_first():
     assert str(error) == "what\n  fix:   run this:\n         command"
 
 
+def test_an_error_of_a_loaders_worker_says_what_was_said_there():
+    text = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback ...\n"
+    error = UserError(f"{text}convnext_dense.errors.UserError: the image is damaged\n  where: a.jpg\n")
+    assert str(error) == "the image is damaged\n  where: a.jpg"
+
+
 def test_nearest_finds_misspellings_whatever_their_case():
     assert nearest("ConvNext", ["ConvNeXt", "ResNet"]) == "ConvNeXt"
     assert nearest("basse", ["tiny", "base"]) == "base"

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS
 
+from ..errors import UserError
 from .config import walk_dicts
 
 #: Parts of a segmentor or detector whose `num_classes` is the data set's. The RPN, which tells objects from
@@ -56,7 +57,14 @@ def _classes(cfg: Config) -> Sequence[str]:
 def _classes_of(dataset: Mapping[str, Any], scope: str) -> Sequence[str]:
     given = (dataset.get("metainfo") or {}).get("classes")
     if isinstance(given, str):  # a file with one name a line, as mmengine reads it
-        return list_from_file(given)
+        try:
+            return list_from_file(given)
+        except OSError as error:
+            raise UserError(
+                f"classes is the text {given!r}, not a list of names",
+                "metainfo.classes",
+                f"write classes=({given!r},), with the comma, or name a file of one name a line",
+            ) from error
     if given is not None:
         return given
     with DATASETS.switch_scope_and_registry(scope) as registry:

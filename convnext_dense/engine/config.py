@@ -14,7 +14,6 @@ from mmengine.config import Config, DictAction
 
 from ..errors import UserError, did_you_mean, nearest
 
-
 #: Settings that a config may leave out and that look like a misspelling of another one.
 _OPTIONAL = {"dtype"}
 
@@ -75,7 +74,12 @@ def _parse_cfg_options(items: Sequence[str]) -> dict[str, Any]:
     # mmengine's own parser, so that values are understood as in OpenMMLab's tools.
     parser = argparse.ArgumentParser()
     parser.add_argument("--cfg-options", nargs="+", action=DictAction)
-    return parser.parse_args(["--cfg-options", *items]).cfg_options
+    try:
+        return parser.parse_args(["--cfg-options", *items]).cfg_options
+    except AssertionError as error:
+        raise UserError(
+            f"not understood: {error}", "--cfg-options", "close every bracket and quote"
+        ) from error
 
 
 def _check_override(cfg: Config, key: str) -> None:
@@ -94,9 +98,17 @@ def _check_override(cfg: Config, key: str) -> None:
                 )
             node = node[int(name)]
             continue
-        names = list(node.keys()) if hasattr(node, "keys") else []
+        if not isinstance(node, dict | Config):
+            raise UserError(
+                f"{where} is {node!r}, which has no parts",
+                f"--cfg-options {key}",
+                f"set {where}=VALUE itself",
+            )
+        names = list(node.keys())
         if name in names:
             node = node[name]
+        elif name == "init_cfg":  # OpenMMLab's way to name a checkpoint: init_cfg.type, init_cfg.checkpoint
+            return
         elif not is_leaf:
             raise UserError(f"no key {name!r} in {where}", f"--cfg-options {key}", did_you_mean(name, names))
         else:

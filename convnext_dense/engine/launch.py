@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,8 @@ from .classes import set_num_classes
 from .config import adapt_to_cpu, load_config, use_amp
 from .distributed import check_launcher, init_cpu_process_group
 from .libraries import load_libraries
-from .preflight import check_data, check_weights
+from .preflight import check_data, check_not_empty, check_weights
+from .progress import stopped_progress
 
 #: Hooks that every run of the tools has, beside those of its config.
 _TOOL_HOOKS = ({"type": "ProgressHook"}, {"type": "MetricsFileHook"}, {"type": "BroadcastBuffersHook"})
@@ -32,9 +35,11 @@ def train(args: argparse.Namespace) -> None:
         use_amp(cfg)
     if args.auto_scale_lr:
         _enable_auto_scale_lr(cfg)
-    cfg.resume = args.resume is not None
-    if cfg.resume:
-        cfg.load_from = _checkpoint_to_resume(args.resume, cfg.work_dir)
+    if args.resume is not None:
+        cfg.resume = True
+    if cfg.get("resume"):
+        source = args.resume or cfg.get("load_from") or "auto"
+        cfg.load_from = _checkpoint_to_resume(source, cfg.work_dir)
     elif args.load_from:
         cfg.load_from = args.load_from
     _skip_replaced_weights(cfg)
@@ -43,13 +48,16 @@ def train(args: argparse.Namespace) -> None:
     runner = _build_runner(cfg)
     if args.compile:
         runner.unwrapped_model.backbone.compile()
-    with _readable_errors(), _resume_hint(args.config, cfg.work_dir):
+    with _readable_errors(), _resume_hint(cfg.work_dir), stopped_progress(runner):
+        check_not_empty(runner.train_loop.dataloader.dataset, "train_dataloader.dataset")
         runner.train()
     runner.logger.info(f"done: checkpoints, log and metrics are in {cfg.work_dir}")
 
 
 def test(args: argparse.Namespace) -> None:
     """Run `tools/test.py`: evaluate a checkpoint on the config's test set."""
+    # A folder of its own: that of the training keeps the record of the training.
+    args.work_dir = args.work_dir or str(Path("work_dirs") / Path(args.config).stem / "test")
     cfg = _prepare(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
     # Only a training needs what follows; without it, nothing of it is built.
@@ -64,7 +72,8 @@ def test(args: argparse.Namespace) -> None:
     check_data(cfg, ("test",))
     check_weights(Config({"load_from": cfg.load_from}))
     runner = _build_runner(cfg)
-    with _readable_errors():
+    with _readable_errors(), stopped_progress(runner):
+        check_not_empty(runner.test_loop.dataloader.dataset, "test_dataloader.dataset")
         runner.test()
     runner.logger.info(f"done: the scores are in {Path(cfg.work_dir) / 'metrics.json'}")
 
@@ -74,6 +83,13 @@ def _prepare(args: argparse.Namespace) -> Config:
     warnings.filterwarnings("ignore", module=r"(mm\w+|torch)\..*")
     check_launcher(args.launcher)
     cfg = load_config(args.config, args.cfg_options)
+    for key in ("model", "default_scope", "env_cfg"):
+        if key not in cfg:
+            raise UserError(
+                f"the config has no `{key}`: it is only a part of one",
+                args.config,
+                "name a whole config, e.g. a leaf",
+            )
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
     try:
@@ -91,10 +107,10 @@ def _prepare(args: argparse.Namespace) -> Config:
 def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
     from .runner import DenseRunner
 
-    load_libraries(cfg.default_scope)
-    notices = [*adapt_to_cpu(cfg), *set_num_classes(cfg)]
-    init_cpu_process_group(cfg.launcher)
     with _readable_errors():
+        load_libraries(cfg.default_scope)
+        notices = [*adapt_to_cpu(cfg), *set_num_classes(cfg)]
+        init_cpu_process_group(cfg.launcher)
         runner = DenseRunner.from_cfg(cfg)
     for notice in notices:
         runner.logger.info(notice)
@@ -167,8 +183,12 @@ def _readable_errors() -> Iterator[None]:
     """Turn what the libraries raise for a user's mistake in a config into a UserError."""
     try:
         yield
-    except (KeyError, TypeError, FileNotFoundError) as error:
+    except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
         text = str(error.args[0]) if error.args else str(error)
+        if "at least one array to concatenate" in text:  # mmengine packs the list of samples
+            raise UserError(
+                "a data set has no image", "the data sets of the config", "correct data_prefix and img_suffix"
+            ) from error
         unknown = re.search(r"'?([\w.]+) is not in the ([\w]+)::([\w ]+) registry", text)
         if unknown:
             name, scope, kind = unknown.groups()
@@ -205,7 +225,7 @@ def _registered(scope: str, kind: str) -> list[str]:
 
 
 @contextmanager
-def _resume_hint(config: str, work_dir: str) -> Iterator[None]:
+def _resume_hint(work_dir: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
@@ -213,7 +233,7 @@ def _resume_hint(config: str, work_dir: str) -> Iterator[None]:
         raise UserError(
             "interrupted",
             work_dir,
-            f"go on with: python tools/train.py {config} --work-dir {work_dir} --resume"
+            f"go on with the same command and --resume: {shlex.join(sys.argv)} --resume"
             if started
             else "no checkpoint was written yet; start again",
             exit_code=EXIT_INTERRUPTED,

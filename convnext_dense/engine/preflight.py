@@ -26,6 +26,20 @@ def check_data(cfg: Config, splits: tuple[str, ...] = ("train", "val")) -> None:
                 _check_dataset(dataset, path)
 
 
+def check_not_empty(dataset: Any, where: str) -> None:
+    """Raise a UserError for a data set without a sample, over which a sampler would loop for ever."""
+    if len(dataset) > 0:
+        return
+    suffix = getattr(dataset, "img_suffix", None)
+    folder = (getattr(dataset, "data_prefix", None) or {}).get("img_path", "")
+    named = f" whose name ends in {suffix!r}" if suffix else ""
+    raise UserError(
+        f"the data set has no image{named}",
+        f"{where}: {folder}",
+        "correct data_prefix and img_suffix in the config" if suffix else "correct the data set's paths",
+    )
+
+
 def _check_dataset(dataset: dict[str, Any], where: str) -> None:
     root = dataset.get("data_root") or ""
     parts = dict(dataset.get("data_prefix") or {})

@@ -5,6 +5,9 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -76,16 +79,14 @@ class ProgressHook(Hook):
         if self._bar is not None:
             self._bar.update(self._task, completed=done, text=text)
         if due:
-            left = (
-                time.strftime("%H:%M:%S", time.gmtime((total - done) / self._speed)) if self._speed else "?"
-            )
+            left = timedelta(seconds=round((total - done) / self._speed)) if self._speed else "?"
             line = f"iter {done}/{total}  {text}  left {left}"
             # On a terminal the bar says it all; the log file gets the line in either case.
             self._log(runner, line)
 
     def after_train(self, runner: Runner) -> None:
         """Take the bar away."""
-        self._stop()
+        self.close()
 
     def _measure_speed(self, done: int) -> None:
         now = time.perf_counter()
@@ -115,7 +116,7 @@ class ProgressHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Give the bar back to the training that goes on."""
-        self._stop()
+        self.close()
         self._marked_s, self._marked_iter = time.perf_counter(), runner.iter
         training = runner._train_loop is not None and not isinstance(runner._train_loop, dict)
         if training and runner.iter < runner.max_iters:
@@ -133,7 +134,7 @@ class ProgressHook(Hook):
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Take the bar away."""
-        self._stop()
+        self.close()
 
     def _evaluated(self, runner: Runner, label: str, done: int, total: int) -> None:
         if self._bar is not None:
@@ -144,7 +145,7 @@ class ProgressHook(Hook):
     # ----------------------------------------------------------------- the bar
 
     def _start(self, label: str, total: int, done: int) -> None:
-        self._stop()
+        self.close()
         console = Console()
         if not (is_main_process() and console.is_terminal):
             return
@@ -160,10 +161,22 @@ class ProgressHook(Hook):
         self._task = self._bar.add_task(label, total=total, completed=done, text="")
         self._bar.start()
 
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Take the bar away, wherever the run is."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def _log(self, runner: Runner, line: str) -> None:
         runner.logger.info(line, extra={"file_only": self._bar is not None})
+
+
+@contextmanager
+def stopped_progress(runner: Runner) -> Iterator[None]:
+    """Take the bar away in the end, also after an error or Ctrl-C."""
+    try:
+        yield
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, ProgressHook):
+                hook.close()

@@ -208,4 +208,6 @@ def _restore_message_hub(checkpoint: dict[str, Any], source: str) -> dict[str, A
         (name, HistoryBuffer(item["log"], item["count"], item["max_length"]))
         for name, item in hub["log_scalars"].items()
     )
-    return {**checkpoint, "message_hub": {**hub, "log_scalars": scalars}}
+    # mmengine's `resume` would execute the text under `config`.
+    meta = {key: value for key, value in checkpoint["meta"].items() if key != "config"}
+    return {**checkpoint, "meta": meta, "message_hub": {**hub, "log_scalars": scalars}}

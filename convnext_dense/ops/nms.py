@@ -6,13 +6,21 @@ which x2 is the last pixel inside. The IoU of two boxes without area is undefine
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-#: Boxes among which the greedy choice is made at a time.
-BLOCK = 128
-#: Pairs of boxes compared at a time: on a CPU few enough for its cache, and for PyTorch to start no threads,
-#: which on a busy machine wait for one another far longer than the arithmetic takes.
+from .ragged import ragged_arange
+
+#: Pairs of boxes that are listed one by one if there are no more; bounds the working memory to some 200 MB.
+MAX_PAIRS = 1 << 22
+#: A listed pair costs as much as so many in a dense block.
+COST_OF_A_PAIR = 16
+#: Boxes among which the greedy choice is made at a time in the dense form.
+BLOCK = 120
+#: Pairs compared at a time there. On a CPU both are few enough for its cache, and for PyTorch to start no
+#: threads, which on a busy machine wait for one another far longer than the arithmetic takes.
 TILE = {"cpu": 1 << 14}
 TILE_ELSEWHERE = 1 << 22
 
@@ -20,8 +28,8 @@ TILE_ELSEWHERE = 1 << 22
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
     """Drop every box that overlaps a kept box of higher score by an IoU above the threshold.
 
-    No step is taken per box: the best that are left are settled a block at a time, and what the kept ones
-    suppress is dropped before the next block. As in a loop over boxes, work is kept × left.
+    No step is taken per box. If few pairs overlap along an axis, as with small boxes and with boxes shifted
+    by class, these are listed and settled at once, else boxes are settled by dense blocks.
 
     Args:
         boxes: (N, 4), any floating dtype; half precision is compared in float32.
@@ -32,33 +40,92 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
     Returns:
         (K,) int64 indices of the kept boxes by descending score; equal scores in their given order.
     """
-    index = scores.sort(descending=True, stable=True).indices
-    boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32)).index_select(0, index)
-    left = with_area(boxes, offset)
-    kept = [index[:0]]
-    while len(index):
-        block, left = left[:, :BLOCK], left[:, BLOCK:]
-        best = _greedy(block, iou_threshold, offset)
-        kept.append(index.index_select(0, best))
-        alive = _not_suppressed(block.index_select(1, best), left, iou_threshold, offset)
-        left, index = left.index_select(1, alive), index[BLOCK:].index_select(0, alive)
-    return torch.cat(kept)
+    order = scores.sort(descending=True, stable=True).indices
+    boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32)).index_select(0, order)
+    fields = with_area(boxes, offset)
+    pairs = _pairs(fields, offset) if len(order) > 1 and iou_threshold >= 0 else None
+    if pairs is None:
+        return order[_keep_by_blocks(fields, iou_threshold, offset)]
+    return order[_keep_by_pairs(fields, *pairs, iou_threshold, offset)]
 
 
-def _greedy(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Return the indices of the kept among a few `boxes` (5, N), which are sorted by descending score.
+def _pairs(boxes: Tensor, offset: int) -> tuple[Tensor, Tensor] | None:
+    """List the pairs that overlap along one axis, both (pairs,); None if listing them does not pay."""
+    n_boxes = boxes.shape[1]
+    most = min(MAX_PAIRS, n_boxes**2 // 2 // COST_OF_A_PAIR)
+    extent = boxes[2:4].amax(1) - boxes[:2].amin(1)
+    share = (boxes[2:4] - boxes[:2]).mean(1) / extent
+    axis = int(share.argmin())
+    if float(share[axis]) * n_boxes**2 / 2 > most:  # a guess, which spares the sorting
+        return None
+    start, by_start = boxes[axis].sort()
+    end = boxes[axis + 2].index_select(0, by_start) + offset
+    rank = torch.arange(1, n_boxes + 1, device=boxes.device)
+    length = (torch.searchsorted(start, end) - rank).clamp_(min=0)
+    if int(length.sum()) > most:
+        return None
+    position, step = ragged_arange(length)
+    one, other = by_start.index_select(0, position), by_start.index_select(0, position + step + 1)
+    low, high = boxes[1 - axis], boxes[3 - axis]
+    meet = torch.minimum(high.index_select(0, one), high.index_select(0, other))
+    meet -= torch.maximum(low.index_select(0, one), low.index_select(0, other))
+    touching = (meet > -offset).nonzero().flatten()
+    return one.index_select(0, touching), other.index_select(0, touching)
 
-    It is the fixed point of "kept if no kept box of higher score suppresses it".
+
+def _settle(n_boxes: int, suppressed_by: Callable[[Tensor], Tensor], device: torch.device) -> Tensor:
+    """Return the indices of the fixed point of "kept if no kept box of higher score suppresses it".
+
+    Args:
+        n_boxes: How many boxes there are, sorted by descending score.
+        suppressed_by: Maps which boxes are kept to which are suppressed by these, both (N,) bool.
+        device: Where.
     """
-    overlapping = pair_iou(boxes[:, :, None], boxes[:, None], offset) > iou_threshold
-    suppresses = overlapping.to(boxes.dtype).triu_(diagonal=1)
-    keep = torch.ones_like(boxes[0])
+    keep = torch.ones(n_boxes, dtype=torch.bool, device=device)
     while True:
         # sweep k settles every box whose chain of suppressors is shorter than k, so this ends
-        swept = (keep @ suppresses == 0).to(keep.dtype)
+        swept = ~suppressed_by(keep)
         if torch.equal(swept, keep):
             return keep.nonzero().flatten()
         keep = swept
+
+
+def _keep_by_pairs(boxes: Tensor, one: Tensor, other: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Return the indices of the kept among `boxes` (5, N); only the given pairs may overlap."""
+    strong = pair_iou(boxes.index_select(1, one), boxes.index_select(1, other), offset) > iou_threshold
+    one, other = one[strong], other[strong]
+    winner, loser = torch.minimum(one, other), torch.maximum(one, other)
+
+    def suppressed_by(keep: Tensor) -> Tensor:
+        suppressed = torch.zeros_like(keep)
+        suppressed[loser[keep.index_select(0, winner)]] = True
+        return suppressed
+
+    return _settle(boxes.shape[1], suppressed_by, boxes.device)
+
+
+def _keep_by_blocks(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Return the indices of the kept among `boxes` (5, N), which are sorted by descending score.
+
+    The best that are left are settled a block at a time; what the kept ones suppress is dropped before the
+    next block, so that work is kept × left as in a loop over boxes.
+    """
+    index = torch.arange(boxes.shape[1], device=boxes.device)
+    kept = [index[:0]]
+    while len(index):
+        block, boxes = boxes[:, :BLOCK], boxes[:, BLOCK:]
+        best = _keep_in_block(block, iou_threshold, offset)
+        kept.append(index.index_select(0, best))
+        alive = _not_suppressed(block.index_select(1, best), boxes, iou_threshold, offset)
+        boxes, index = boxes.index_select(1, alive), index[BLOCK:].index_select(0, alive)
+    return torch.cat(kept)
+
+
+def _keep_in_block(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Return the indices of the kept among a few `boxes` (5, N)."""
+    overlap = pair_iou(boxes[:, :, None], boxes[:, None], offset) > iou_threshold
+    strong = overlap.to(boxes.dtype).triu_(diagonal=1)
+    return _settle(boxes.shape[1], lambda keep: keep.to(strong.dtype) @ strong > 0, boxes.device)
 
 
 def _not_suppressed(kept: Tensor, boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -67,7 +134,7 @@ def _not_suppressed(kept: Tensor, boxes: Tensor, iou_threshold: float, offset: i
     pairs = TILE.get(boxes.device.type, TILE_ELSEWHERE)
     first = 0
     while first < kept.shape[1] and len(alive):
-        tile = kept[:, first : first + max(pairs // len(alive), 1)]
+        tile = kept[:, first : first + max(pairs // len(alive), 8)]
         first += tile.shape[1]
         suppressed = (pair_iou(tile[:, :, None], boxes[:, None], offset) > iou_threshold).any(0)
         left = (~suppressed).nonzero().flatten()

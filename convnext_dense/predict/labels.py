@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
-
-import cv2
-import numpy as np
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ..engine.config import walk_dicts
 from ..errors import UserError
+from ..report.colors import Color, class_colors
 from .guard import known_metainfo
 from .saved_config import PredictConfig
 
-#: RGB, 0 … 255
-Color: TypeAlias = tuple[int, int, int]
 #: COCO's 80 categories have ids up to 90: these were announced and never annotated.
 _UNUSED_COCO_IDS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 
@@ -57,7 +53,7 @@ def find_labels(meta: Mapping[str, Any], config: PredictConfig) -> Labels:
         is_coco = classes == _names(known_metainfo("CocoDataset"))
         unused = _UNUSED_COCO_IDS if is_coco else ()
         ids = [id_ for id_ in range(1, len(classes) + len(unused) + 1) if id_ not in unused]
-    return Labels(classes, _colors(found.get("palette"), len(classes)), tuple(map(int, ids)))
+    return Labels(classes, class_colors(found.get("palette"), len(classes)), tuple(map(int, ids)))
 
 
 def _names(dataset_meta: Mapping[str, Any]) -> tuple[str, ...]:
@@ -75,17 +71,3 @@ def _check_heads(config: PredictConfig, count: int) -> None:
                 config.where,
                 "name the config that the checkpoint was trained with: --config CONFIG",
             )
-
-
-def spread_colors(count: int) -> tuple[Color, ...]:
-    """Return RGB colours that differ well, for classes without any of their own."""
-    golden = 0.618034  # the golden ratio leaves the widest gaps between hues, whatever the count
-    hsv = np.array([[(index * golden % 1 * 179, 200, 230) for index in range(count)]], np.uint8)
-    return tuple(tuple(map(int, color)) for color in cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0])  # type: ignore[misc]
-
-
-def _colors(palette: Any, count: int) -> tuple[Color, ...]:
-    """Return a data set's palette if it has a colour for each class, and other colours if not."""
-    if isinstance(palette, Sequence) and len(palette) >= count:
-        return tuple(tuple(map(int, color)) for color in palette[:count])  # type: ignore[misc]
-    return spread_colors(count)

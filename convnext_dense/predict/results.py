@@ -15,7 +15,7 @@ from faster_coco_eval.core import mask as rle_codec
 
 from ..errors import UserError
 from ..files import write_whole
-from .labels import Color
+from ..report.colors import Color
 
 #: COCO's compressed run-length encoding of a mask: `{'size': [H, W], 'counts': str}`.
 Rle: TypeAlias = dict[str, Any]

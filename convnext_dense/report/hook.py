@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from pycocotools import mask as mask_api
 
 from ..errors import UserError
+from .colors import class_colors
 from .instances import draw_instances
 from .overlay import comparison, side_by_side
 
@@ -43,7 +44,8 @@ class OverlayHook(Hook):
         """Draw the samples of this batch, until `limit` is reached."""
         if not is_main_process():
             return
-        meta = runner.test_dataloader.dataset.metainfo
+        meta = dict(runner.test_dataloader.dataset.metainfo)
+        meta["palette"] = class_colors(meta.get("palette"), len(meta["classes"]))
         for sample in (outputs or [])[: self.limit - self._drawn]:
             self._draw(sample, meta)
             self._drawn += 1
@@ -53,8 +55,16 @@ class OverlayHook(Hook):
         if image is None:
             raise UserError("the image cannot be read", sample.img_path, "replace the file")
         draw = _draw_labels if "pred_sem_seg" in sample else _draw_objects
-        self.out_dir.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(self.out_dir / f"{Path(sample.img_path).stem}.png"), draw(image, sample, meta))
+        target = self.out_dir / f"{Path(sample.img_path).stem}.png"
+        try:
+            self.out_dir.mkdir(parents=True, exist_ok=True)
+            written = cv2.imwrite(str(target), draw(image, sample, meta))
+        except OSError as error:
+            raise UserError(
+                f"no folder can be made: {error.strerror}", str(self.out_dir), "name another"
+            ) from error
+        if not written:
+            raise UserError("the picture cannot be written", str(target), "name another folder")
 
 
 def _draw_labels(image: np.ndarray, sample: Any, meta: dict[str, Any]) -> np.ndarray:

@@ -45,6 +45,8 @@ def test_overrides_are_read_as_in_openmmlab_tools(config_file):
         ("model.backbone.arhc=base", "'arch'"),
         ("pipeline.7.scale=3", "0 … 1"),
         ("optim_wrapper.optimizer.lr", "KEY=VALUE"),
+        ("optim_wrapper.optimizer.lr.x=3", "has no parts"),
+        ("optim_wrapper.optimizer.betas=(0.9,0.98", "bracket"),
     ],
 )
 def test_a_mistyped_override_is_refused_with_a_hint(config_file, override, hint):

@@ -160,3 +160,44 @@ def test_plain_lines_show_loss_rate_speed_memory_and_time_left(capsys, toy_confi
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("iter 4/4"))
     for part in ("loss ", "lr ", "it/s", "mem ", "left "):
         assert part in line
+
+
+def test_testing_leaves_the_record_of_the_training_alone(trained, tmp_path, monkeypatch):
+    """Without --work-dir the scores go to a folder of their own below the training's."""
+    config, work_dir = trained
+    before = (work_dir / "config.json").read_text()
+    monkeypatch.chdir(tmp_path)
+    assert run("test", config, work_dir / "iter_4.pth") == 0
+    assert (tmp_path / "work_dirs" / config.stem / "test/metrics.json").exists()
+    assert (work_dir / "config.json").read_text() == before
+
+
+def test_text_in_a_checkpoint_is_not_executed_on_resume(trained, tmp_path):
+    config, work_dir = trained
+    marker = tmp_path / "executed"
+    checkpoint = torch.load(work_dir / "iter_2.pth", weights_only=True)
+    checkpoint["meta"]["config"] = f"open({str(marker)!r}, 'w')"
+    torch.save(checkpoint, tmp_path / "hostile.pth")
+    assert run("train", config, "--work-dir", tmp_path / "run", "--resume", tmp_path / "hostile.pth") == 0
+    assert not marker.exists()
+
+
+def test_a_data_set_without_a_matching_image_stops_instead_of_waiting_for_one(toy_config, work_dir, capsys):
+    config = toy_config("empty", **{"train_dataloader.dataset.img_suffix": ".tiff"})
+    assert run("train", config, "--work-dir", work_dir) == 2
+    assert "a data set has no image" in capsys.readouterr().err
+
+
+def test_repeated_cfg_options_all_count(toy_config, work_dir):
+    config = toy_config("repeated")
+    options = ("--cfg-options", "train_cfg.max_iters=2", "--cfg-options", "train_dataloader.batch_size=3")
+    assert run("train", config, "--work-dir", work_dir, *options) == 0
+    saved = json.loads((work_dir / "config.json").read_text())
+    assert saved["train_cfg"]["max_iters"] == 2
+    assert saved["train_dataloader"]["batch_size"] == 3
+
+
+def test_a_part_of_a_config_is_no_config(work_dir, tmp_path, capsys):
+    (tmp_path / "part.py").write_text("train_cfg = dict(max_iters=3)\n")
+    assert run("train", tmp_path / "part.py", "--work-dir", work_dir) == 2
+    assert "only a part" in capsys.readouterr().err

@@ -78,10 +78,12 @@ def test_three_thousand_boxes(size):
     assert nms(boxes, scores, 0.6)[1].tolist() == greedy_in_numpy(boxes, scores, 0.6)
 
 
+@pytest.mark.parametrize("cost", [1, 10**9], ids=["pairs", "blocks"])
 @pytest.mark.parametrize("offset", [0, 1])
-def test_the_result_does_not_depend_on_how_many_boxes_are_settled_at_a_time(monkeypatch, offset):
+def test_the_result_does_not_depend_on_how_many_boxes_are_settled_at_a_time(monkeypatch, offset, cost):
     boxes, scores = scene(400)
     whole = nms(boxes, scores, 0.5, offset=offset)[1]
+    monkeypatch.setattr(implementation, "COST_OF_A_PAIR", cost)
     monkeypatch.setattr(implementation, "BLOCK", 7)
     monkeypatch.setattr(implementation, "TILE", {"cpu": 100})
     assert nms(boxes, scores, 0.5, offset=offset)[1].tolist() == whole.tolist()
