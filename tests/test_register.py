@@ -83,8 +83,6 @@ def test_no_registered_name_collides_with_a_child_registry():
     import mmengine.registry
     import mmseg.utils
 
-    import convnext_dense.register  # noqa: F401
-
     mmdet.utils.register_all_modules(init_default_scope=False)
     mmseg.utils.register_all_modules(init_default_scope=False)
     registries = [r for r in vars(mmengine.registry).values() if isinstance(r, mmengine.registry.Registry)]

@@ -148,6 +148,10 @@ def test_links_lead_somewhere(link):
     assert (ROOT / link).exists()
 
 
+def test_no_placeholder_is_left():
+    assert re.findall(r"@[A-Z_]+@|TODO", README) == []
+
+
 def test_every_shipped_recipe_is_in_the_table():
     leaves = [p for p in (ROOT / "configs").rglob("*.py") if "_base_" not in p.parts]
     assert leaves
