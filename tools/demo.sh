@@ -15,6 +15,6 @@ checkpoint=$(cat "$work_dir/last_checkpoint")
 
 echo
 echo "data set     data/shapes"
-echo "checkpoint   $checkpoint"
+echo "checkpoint   ${checkpoint#"$PWD/"}"
 echo "scores       $work_dir/test/metrics.json"
 echo "pictures     $work_dir/overlays"

@@ -8,15 +8,18 @@ from convnext_dense.engine.config import load_config
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def write_toy_config(folder: Path, name: str = "toy", **changes) -> Path:
-    """Write the shrunk demo config, with changes, and return its path.
+DEMO = "demo/upernet_convnext_atto_shapes.py"
+
+
+def write_toy_config(folder: Path, name: str = "toy", source: str = DEMO, **changes) -> Path:
+    """Write a shrunk config, with changes, and return its path.
 
     Its file has a name of its own: mmengine keeps loggers by name.
     """
     import convnext_dense.register  # noqa: F401
     from convnext_dense.testing import shrink
 
-    cfg = shrink(load_config(CONFIGS / "demo/upernet_convnext_atto_shapes.py"), folder / "data")
+    cfg = shrink(load_config(CONFIGS / source), folder / "data")
     cfg.pop("work_dir")
     cfg.model.backbone.pop("init_cfg", None)  # None could not be replaced by a dict
     cfg.test_dataloader = cfg.val_dataloader
@@ -29,7 +32,7 @@ def write_toy_config(folder: Path, name: str = "toy", **changes) -> Path:
 @pytest.fixture
 def toy_config(tmp_path):
     """A function: `write_toy_config` into this test's folder."""
-    return lambda name="toy", **changes: write_toy_config(tmp_path, name, **changes)
+    return lambda name="toy", source=DEMO, **changes: write_toy_config(tmp_path, name, source, **changes)
 
 
 @pytest.fixture(scope="module")

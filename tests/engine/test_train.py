@@ -201,3 +201,15 @@ def test_a_part_of_a_config_is_no_config(work_dir, tmp_path, capsys):
     (tmp_path / "part.py").write_text("train_cfg = dict(max_iters=3)\n")
     assert run("train", tmp_path / "part.py", "--work-dir", work_dir) == 2
     assert "only a part" in capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_compiling_and_test_time_augmentation(toy_config, tmp_path):
+    """`--compile` leaves the names in the checkpoint as they are, and `--tta` reads it."""
+    config = toy_config("tta", "upernet_convnext_t.py", **{"train_cfg.max_iters": 2})
+    assert run("train", config, "--work-dir", tmp_path / "run", "--compile") == 0
+    names = torch.load(tmp_path / "run/iter_2.pth", weights_only=True)["state_dict"]
+    assert "backbone.stages.0.0.dwconv.weight" in names
+    arguments = ("test", config, tmp_path / "run/iter_2.pth", "--work-dir", tmp_path / "test")
+    assert run(*arguments, "--tta") == 0
+    assert "mIoU" in json.loads((tmp_path / "test/metrics.json").read_text())
