@@ -79,7 +79,7 @@ def test(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> Config:
-    # They warn of their own old interfaces; the log file and --debug keep what concerns the run.
+    # The libraries warn of each other's old interfaces, about which their user can do nothing.
     warnings.filterwarnings("ignore", module=r"(mm\w+|torch)\..*")
     check_launcher(args.launcher)
     cfg = load_config(args.config, args.cfg_options)
