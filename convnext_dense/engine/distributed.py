@@ -46,6 +46,16 @@ def init_cpu_process_group(launcher: str) -> None:
     torch.distributed.init_process_group("gloo")
 
 
+def leave_process_group() -> None:
+    """Wait for the other processes of the run and part with them; does nothing where there is only one.
+
+    A process that just ends may close its connections while another still reads its last message.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 @HOOKS.register_module()
 class BroadcastBuffersHook(Hook):
     """Give every rank the buffers of rank 0 before an evaluation.

@@ -19,7 +19,7 @@ from mmengine.runner import find_latest_checkpoint
 from ..errors import EXIT_INTERRUPTED, UserError, did_you_mean
 from .classes import set_num_classes
 from .config import adapt_to_cpu, load_config, use_amp
-from .distributed import check_launcher, init_cpu_process_group
+from .distributed import check_launcher, init_cpu_process_group, leave_process_group
 from .libraries import load_libraries
 from .preflight import check_data, check_not_empty, check_weights
 from .progress import stopped_progress
@@ -52,6 +52,7 @@ def train(args: argparse.Namespace) -> None:
         check_not_empty(runner.train_loop.dataloader.dataset, "train_dataloader.dataset")
         runner.train()
     runner.logger.info(f"done: checkpoints, log and metrics are in {cfg.work_dir}")
+    leave_process_group()
 
 
 def test(args: argparse.Namespace) -> None:
@@ -76,6 +77,7 @@ def test(args: argparse.Namespace) -> None:
         check_not_empty(runner.test_loop.dataloader.dataset, "test_dataloader.dataset")
         runner.test()
     runner.logger.info(f"done: the scores are in {Path(cfg.work_dir) / 'metrics.json'}")
+    leave_process_group()
 
 
 def _prepare(args: argparse.Namespace) -> Config:
