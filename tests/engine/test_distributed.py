@@ -42,6 +42,7 @@ DETERMINISTIC = {
 }
 
 
+@pytest.mark.timeout(900)
 def test_training_and_evaluation_on_two_processes_equal_one(toy_config, tmp_path, monkeypatch):
     """The same global batch of four gives the same weights, and the same checkpoint the same score."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -68,6 +68,7 @@ def run(command, folder):
     assert result.returncode == 0, f"{command}\n{result.stderr[-4000:]}\n{result.stdout[-2000:]}"
 
 
+@pytest.mark.timeout(900)
 def test_training_testing_and_predicting_commands(folder):
     """In the README's order: train, then test, predict, resume and the distributed forms."""
     commands = [c for c in COMMANDS if re.match(r"(python )?tools/(dist_)?(train|test|predict)\.", c)]
