@@ -30,6 +30,17 @@ _TOOL_HOOKS = ({"type": "ProgressHook"}, {"type": "MetricsFileHook"}, {"type": "
 
 def train(args: argparse.Namespace) -> None:
     """Run `tools/train.py`: check, build, train, and say where the results are."""
+    _train(args)
+    leave_process_group()
+
+
+def test(args: argparse.Namespace) -> None:
+    """Run `tools/test.py`: evaluate a checkpoint on the config's test set."""
+    _test(args)
+    leave_process_group()
+
+
+def _train(args: argparse.Namespace) -> None:
     cfg = _prepare(args)
     if args.amp:
         use_amp(cfg)
@@ -52,11 +63,9 @@ def train(args: argparse.Namespace) -> None:
         check_not_empty(runner.train_loop.dataloader.dataset, "train_dataloader.dataset")
         runner.train()
     runner.logger.info(f"done: checkpoints, log and metrics are in {cfg.work_dir}")
-    leave_process_group()
 
 
-def test(args: argparse.Namespace) -> None:
-    """Run `tools/test.py`: evaluate a checkpoint on the config's test set."""
+def _test(args: argparse.Namespace) -> None:
     # A folder of its own: that of the training keeps the record of the training.
     args.work_dir = args.work_dir or str(Path("work_dirs") / Path(args.config).stem / "test")
     cfg = _prepare(args)
@@ -77,7 +86,6 @@ def test(args: argparse.Namespace) -> None:
         check_not_empty(runner.test_loop.dataloader.dataset, "test_dataloader.dataset")
         runner.test()
     runner.logger.info(f"done: the scores are in {Path(cfg.work_dir) / 'metrics.json'}")
-    leave_process_group()
 
 
 def _prepare(args: argparse.Namespace) -> Config:

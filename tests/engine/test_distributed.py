@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,29 @@ def test_training_and_evaluation_on_two_processes_equal_one(toy_config, tmp_path
     assert scores[0] == scores[1]
     validated = json.loads((tmp_path / two.stem / "metrics.json").read_text())
     assert validated["mIoU"] == pytest.approx(scores[0]["mIoU"], abs=0.01)
+
+
+THREADS_AFTER_A_RUN = """
+import pathlib, sys
+from convnext_dense.cli import main
+
+assert main(sys.argv[1:]) == 0
+names = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+print("threads left:", sorted(name for name in names if "gloo" in name))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of a process's threads")
+def test_no_thread_of_the_process_group_outlives_a_run(trained, tmp_path):
+    """One that does aborts a process now and then, when all its work is done."""
+    config, work_dir = trained
+    script = tmp_path / "run.py"
+    script.write_text(THREADS_AFTER_A_RUN)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1", script]
+    test = ["test", config, work_dir / "iter_4.pth", "--launcher", "pytorch", "--work-dir", tmp_path / "test"]
+    result = subprocess.run([*command, *test], capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert "threads left: []" in result.stdout
 
 
 def test_an_error_on_two_processes_is_reported_once(toy_config, tmp_path):
