@@ -82,12 +82,12 @@ def test_training_testing_and_predicting_commands(folder):
     assert (folder / "predictions/predictions.json").exists()
 
 
-def test_the_command_that_gets_ade20k_parses():
-    """It downloads a gigabyte: here it parses; `tests/data/test_ade20k.py` serves a small archive."""
-    command = next(c for c in COMMANDS if "prepare_data.py ade20k" in c)
+@pytest.mark.parametrize(("dataset", "root"), [("ade20k", "data/ade"), ("coco", "data/coco")])
+def test_the_commands_that_get_the_benchmarks_parse(dataset, root):
+    """They download gigabytes: here they parse; `tests/data` serves small archives."""
+    command = next(c for c in COMMANDS if f"prepare_data.py {dataset}" in c)
     arguments = cli.build_parser().parse_args(["prepare-data", *shlex.split(command)[2:]])
-    assert arguments.dataset == "ade20k"
-    assert arguments.root == "data/ade"
+    assert (arguments.dataset, arguments.root) == (dataset, root)
 
 
 @pytest.mark.parametrize("target", [c.split()[1] for c in COMMANDS if c.startswith("make ")])
