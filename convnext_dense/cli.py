@@ -102,12 +102,24 @@ def _add_prepare_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _add_convert_data(parser: argparse.ArgumentParser) -> None:
+    from .data.convert import add_arguments
+
+    add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
 #: verb → (what it does, adds its arguments, "module:function" that runs it)
 _VERBS = {
     "train": ("train a model", _add_train, "convnext_dense.engine.launch:train"),
     "test": ("evaluate a checkpoint", _add_test, "convnext_dense.engine.launch:test"),
     "predict": ("predict images with a checkpoint", _add_predict, "convnext_dense.predict.files:run"),
     "prepare-data": ("get or make a data set", _add_prepare_data, "convnext_dense.data.prepare:run"),
+    "convert-data": (
+        "convert annotations to COCO JSON or label maps",
+        _add_convert_data,
+        "convnext_dense.data.convert:run",
+    ),
 }
 
 
@@ -119,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"convnext-dense {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, (summary, add_arguments, target) in _VERBS.items():
-        sub = verbs.add_parser(verb, help=summary, description=summary.capitalize() + ".")
+        sub = verbs.add_parser(verb, help=summary, description=summary[0].upper() + summary[1:] + ".")
         add_arguments(sub)
         sub.set_defaults(target=target)
     return parser

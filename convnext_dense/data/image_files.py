@@ -16,6 +16,9 @@ from PIL import Image, UnidentifiedImageError
 #: What loads the images: mmcv with OpenCV or Pillow, or any loader that leaves images as they are stored.
 Loader = Literal["cv2", "pillow", "as_stored"]
 
+#: Names of files that count as images where a folder is searched.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
 _ORIENTATION_TAG = 0x0112
 _TURNED = (5, 6, 7, 8)  #: orientations that exchange width and height
 _TURNED_BY_CV2 = ("JPEG", "MPO", "PNG")
