@@ -100,7 +100,7 @@ def read_coco(
     for number, image in images.items():
         if is_complete(image, "images") and (fault := check_image(image)):
             faults.add(fault[0], f"image {number}: {fault[1]}")
-    skipped = _check_annotations(annotations.values(), images, categories, masks, faulty, faults)
+    skipped = check_annotations(annotations.values(), images, categories, masks, faulty, faults)
     if images_dir is not None:
         _check_files(images, Path(images_dir), loader, full, faults)
     faults.raise_if_any(_FIX + (_OR_SKIP if faults.skippable else ""))
@@ -183,7 +183,7 @@ def as_classes(classes: Any) -> tuple[str, ...]:
     return names
 
 
-class _Skipped(Faults):
+class Skipped(Faults):
     """Faults that are told instead of raised, and the annotations that they take out of training."""
 
     def __init__(self, path: Path) -> None:
@@ -191,15 +191,20 @@ class _Skipped(Faults):
         self.ids: set[int] = set()
 
 
-def _check_annotations(
+def check_annotations(
     annotations: Iterable[dict[str, Any]],
     images: Mapping[int, dict],
     categories: Mapping[int, dict],
     masks: Masks,
     faulty: str,
     faults: Faults,
-) -> _Skipped:
-    skipped = _Skipped(faults.path)
+) -> Skipped:
+    """Add the faults of all complete annotation records; `faulty` is as for `read_coco`.
+
+    Returns:
+        Those that are told instead of raised.
+    """
+    skipped = Skipped(faults.path)
     for annotation in annotations:
         if not is_complete(annotation, "annotations"):
             continue
@@ -281,7 +286,7 @@ def _class_notices(
     return notices
 
 
-def _skip_notices(skipped: _Skipped) -> list[str]:
+def _skip_notices(skipped: Skipped) -> list[str]:
     if not skipped:
         return []
     left_out = f"{len(skipped.ids):,} annotations are left out of training"

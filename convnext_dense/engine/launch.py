@@ -45,7 +45,10 @@ def train(args: argparse.Namespace) -> None:
     _skip_replaced_weights(cfg)
     check_data(cfg)
     check_weights(cfg)
+    findings = [] if args.skip_check else _check_content(cfg)
     runner = _build_runner(cfg)
+    for line in findings:
+        runner.logger.info(line)
     if args.compile:
         runner.unwrapped_model.backbone.compile()
     with _readable_errors(), _resume_hint(cfg.work_dir), stopped_progress(runner):
@@ -102,6 +105,15 @@ def _prepare(args: argparse.Namespace) -> Config:
         raise UserError("the work dir cannot be written", cfg.work_dir, "name another one with --work-dir")
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *(dict(hook) for hook in _TOOL_HOOKS)]
     return cfg
+
+
+def _check_content(cfg: Config) -> list[str]:
+    """Look at all annotations and images of the data sets; one process of each host does."""
+    from ..data.check import check_before_training
+
+    with _readable_errors():
+        load_libraries(cfg.default_scope)
+        return check_before_training(cfg) if os.environ.get("LOCAL_RANK", "0") == "0" else []
 
 
 def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
