@@ -117,6 +117,13 @@ def _add_check_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _add_new_config(parser: argparse.ArgumentParser) -> None:
+    from .data.new_config import add_arguments
+
+    add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
 #: verb → (what it does, adds its arguments, "module:function" that runs it)
 _VERBS = {
     "train": ("train a model", _add_train, "convnext_dense.engine.launch:train"),
@@ -124,6 +131,7 @@ _VERBS = {
     "predict": ("predict images with a checkpoint", _add_predict, "convnext_dense.predict.files:run"),
     "prepare-data": ("get or make a data set", _add_prepare_data, "convnext_dense.data.prepare:run"),
     "check-data": ("find what is wrong with a data set", _add_check_data, "convnext_dense.data.check:run"),
+    "new-config": ("write a config for a data set", _add_new_config, "convnext_dense.data.new_config:run"),
     "convert-data": (
         "convert annotations to COCO JSON or label maps",
         _add_convert_data,

@@ -199,11 +199,7 @@ def check_annotations(
     faulty: str,
     faults: Faults,
 ) -> Skipped:
-    """Add the faults of all complete annotation records; `faulty` is as for `read_coco`.
-
-    Returns:
-        Those that are told instead of raised.
-    """
+    """Add the faults of complete annotation records; return those that `faulty` (see `read_coco`) softens."""
     skipped = Skipped(faults.path)
     for annotation in annotations:
         if not is_complete(annotation, "annotations"):
