@@ -11,14 +11,14 @@ from typing import Any, TypeAlias
 from ..errors import UserError
 from .check_coco import CocoSplit
 from .check_masks import MaskSplit
-from .coco import as_classes
+from .class_names import as_classes
 from .coco_annotations import SCORED_AS_THEY_ARE
+from .quarantine import BAD_IMAGE_KINDS
 
 Split: TypeAlias = CocoSplit | MaskSplit
 
-#: What `faulty='skip'` leaves out of training, and what `on_bad_image='skip'` does.
+#: What `faulty='skip'` leaves out of training.
 _SKIPPED = SCORED_AS_THEY_ARE | {"box not finite", "RLE damaged", "RLE of another size", "mask missing"}
-_BAD_IMAGES = frozenset({"image missing", "image unreadable", "image truncated"})
 
 
 def splits_of_config(cfg: Any, names: Sequence[str] = ("train", "val")) -> tuple[list[Split], list[str]]:
@@ -96,19 +96,20 @@ def _split_of(dataset: Mapping[str, Any], name: str, cfg: Any) -> Split | None:
     def place(part: str | None) -> Path:
         return Path(os.path.join(root, part or ""))
 
-    softened = _BAD_IMAGES if dataset.get("on_bad_image") == "skip" else frozenset()
+    skips = dataset.get("on_bad_image") == "skip" and not dataset.get("test_mode")
+    softened = BAD_IMAGE_KINDS if skips else frozenset()
     if "CocoInstances" in kinds:
-        from ..detection.coco_dataset import _loader_of, _masks_of, _walk
+        from ..detection.coco_dataset import loader_of, masks_of, walk_steps
 
-        steps = list(_walk(dataset["pipeline"]))
+        steps = list(walk_steps(dataset["pipeline"]))
         given = (dataset.get("metainfo") or {}).get("classes")
         return CocoSplit(
             name,
             place(dataset["ann_file"]),
             place(prefix.get("img") or prefix.get("img_path")),
             as_classes(given) if given is not None else None,
-            _masks_of(steps),
-            _loader_of(steps),
+            masks_of(steps),
+            loader_of(steps),
             softened | (_SKIPPED if dataset.get("faulty") == "skip" else frozenset()),
         )
     if "BaseSegDataset" not in kinds:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .coco import as_classes
+from .class_names import as_classes
 from .recipe import PUBLISHED, Recipe
 
 BASES = Path(__file__).parents[2] / "configs" / "_base_"
