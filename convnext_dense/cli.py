@@ -57,6 +57,18 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--auto-scale-lr", action="store_true", help="scale the learning rate with the total batch size"
     )
+    parser.add_argument(
+        "--auto-scale",
+        action="store_true",
+        help="adapt the recipe to the number of GPUs: accumulate gradients up to the published batch, "
+        "keep the samples of the schedule, and say what was changed",
+    )
+    parser.add_argument(
+        "--auto-scale-norm",
+        choices=("BN", "GN"),
+        default="BN",
+        help="with --auto-scale, what replaces SyncBN in one process (default: BN)",
+    )
     _add_common(parser)
 
 

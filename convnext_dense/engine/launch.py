@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mmengine.registry import Registry
 from mmengine.runner import find_latest_checkpoint
 
 from ..errors import EXIT_INTERRUPTED, UserError, did_you_mean
+from .auto_scale import auto_scale, process_count
 from .classes import set_num_classes
 from .config import adapt_to_cpu, load_config, use_amp, walk_dicts
 from .distributed import check_launcher, init_cpu_process_group
@@ -34,7 +35,8 @@ def train(args: argparse.Namespace) -> None:
     if args.amp:
         use_amp(cfg)
     if args.auto_scale_lr:
-        _enable_auto_scale_lr(cfg)
+        _enable_auto_scale_lr(cfg, args)
+    scaled = auto_scale(cfg, process_count(args.launcher), args.auto_scale_norm) if args.auto_scale else []
     if args.resume is not None:
         cfg.resume = True
     if cfg.get("resume"):
@@ -47,9 +49,7 @@ def train(args: argparse.Namespace) -> None:
     check_weights(cfg)
     _place_quarantine(cfg)
     findings = [] if args.skip_check else _check_content(cfg)
-    runner = _build_runner(cfg)
-    for line in findings:
-        runner.logger.info(line)
+    runner = _build_runner(cfg, [*scaled, *findings])
     if args.compile:
         runner.unwrapped_model.backbone.compile()
     with _readable_errors(), _resume_hint(cfg.work_dir), stopped_progress(runner):
@@ -124,12 +124,12 @@ def _check_content(cfg: Config) -> list[str]:
         return check_before_training(cfg) if os.environ.get("LOCAL_RANK", "0") == "0" else []
 
 
-def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
+def _build_runner(cfg: Config, said: Sequence[str] = ()):  # type: ignore[no-untyped-def]
     from .runner import DenseRunner
 
     with _readable_errors():
         load_libraries(cfg.default_scope)
-        notices = [*adapt_to_cpu(cfg), *set_num_classes(cfg)]
+        notices = [*said, *adapt_to_cpu(cfg), *set_num_classes(cfg)]
         init_cpu_process_group(cfg.launcher)
         runner = DenseRunner.from_cfg(cfg)
     for notice in notices:
@@ -137,7 +137,12 @@ def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
     return runner
 
 
-def _enable_auto_scale_lr(cfg: Config) -> None:
+def _enable_auto_scale_lr(cfg: Config, args: argparse.Namespace) -> None:
+    if args.auto_scale:
+        raise UserError(
+            "--auto-scale and --auto-scale-lr both adapt the learning rate",
+            fix="give --auto-scale alone, which also keeps the batch and the schedule",
+        )
     if "base_batch_size" not in (cfg.get("auto_scale_lr") or {}):
         raise UserError(
             "--auto-scale-lr needs the batch size that the learning rate was chosen for",

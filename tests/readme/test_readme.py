@@ -71,7 +71,7 @@ def run(command, folder):
 def test_training_testing_and_predicting_commands(folder):
     """In the README's order: train, then test, predict, resume and the distributed forms."""
     commands = [c for c in COMMANDS if re.match(r"(python )?tools/(dist_)?(train|test|predict)\.", c)]
-    assert len(commands) == 10
+    assert len(commands) == 11
     for command in commands:
         for last in re.findall(r"work_dirs/(\w+)/(?:iter_160000|epoch_36)\.pth", command):
             work_dir = folder / "work_dirs" / last
