@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import UserError
 from .class_names import as_classes
 from .recipe import PUBLISHED, Recipe
 
@@ -99,3 +100,23 @@ test_pipeline = [
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 """
+
+
+def slim_detector(args: argparse.Namespace) -> str:
+    """Return the lines of narrow heads, if they are asked for: 64 channels instead of 256."""
+    if not args.slim:
+        return ""
+    if args.model != "mask_rcnn":
+        raise UserError(
+            f"--slim does not know {args.model}",
+            "the command line",
+            "use mask_rcnn, or write its three stages out",
+        )
+    return """
+    rpn_head=dict(in_channels=64, feat_channels=64),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=64),
+        bbox_head=dict(in_channels=64, fc_out_channels=256),
+        mask_roi_extractor=dict(out_channels=64),
+        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64),
+    ),"""

@@ -19,6 +19,7 @@ from .config_text import (
     named_classes,
     palette_text,
     pipeline_line,
+    slim_detector,
     tuple_text,
 )
 from .recipe import PUBLISHED, SIZES, backbone_settings, fit_recipe
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="FILE", help="ImageNet weights; none for from scratch (default: published)"
     )
+    parser.add_argument("--slim", action="store_true", help="narrow heads, for training on a CPU")
     parser.add_argument("--force", action="store_true", help="replace a config that is there")
 
 
@@ -184,7 +186,7 @@ model = dict(
         layer_scale_init_value={layer_scale},
         drop_path_rate={drop_path},{init_cfg_line(args.weights, weights)}
     ),
-    neck=dict(in_channels={list(dims)}),
+    neck=dict(in_channels={list(dims)}{", out_channels=64" if args.slim else ""}),{slim_detector(args)}
 )
 optim_wrapper = dict(
     optimizer=dict(lr={recipe.lr:g}),
@@ -277,8 +279,8 @@ model = dict(
         layer_scale_init_value={layer_scale},
         drop_path_rate={drop_path},{init_cfg_line(args.weights, weights)}
     ),
-    decode_head=dict({norm}{ignore}in_channels={list(dims)}),
-    auxiliary_head=dict({norm}{ignore}in_channels={dims[2]}),
+    decode_head=dict({"channels=64, " if args.slim else ""}{norm}{ignore}in_channels={list(dims)}),
+    auxiliary_head=dict({"channels=32, " if args.slim else ""}{norm}{ignore}in_channels={dims[2]}),
     test_cfg=dict(crop_size=(side, side), stride=(2 * side // 3, 2 * side // 3)),
 )
 optim_wrapper = dict(
