@@ -85,6 +85,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--load-from", metavar="PATH", help="start from the weights of a checkpoint (a new run)"
     )
+    parser.add_argument("--skip-check", action="store_true", help="train without a look at the data first")
     parser.add_argument("--amp", action="store_true", help="mixed precision (fp16)")
     parser.add_argument("--compile", action="store_true", help="torch.compile the backbone")
     parser.add_argument(
@@ -156,12 +157,28 @@ def _add_convert_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _add_check_data(parser: argparse.ArgumentParser) -> None:
+    from .data.check import add_arguments
+
+    add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_new_config(parser: argparse.ArgumentParser) -> None:
+    from .data.new_config import add_arguments
+
+    add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
 #: verb → (what it does, adds its arguments, "module:function" that runs it)
 _VERBS = {
     "train": ("train a model", _add_train, "convnext_dense.engine.launch:train"),
     "test": ("evaluate a checkpoint", _add_test, "convnext_dense.engine.launch:test"),
     "predict": ("predict images with a checkpoint", _add_predict, "convnext_dense.predict.files:run"),
     "prepare-data": ("get or make a data set", _add_prepare_data, "convnext_dense.data.prepare:run"),
+    "check-data": ("find what is wrong with a data set", _add_check_data, "convnext_dense.data.check:run"),
+    "new-config": ("write a config for a data set", _add_new_config, "convnext_dense.data.new_config:run"),
     "convert-data": (
         "convert annotations to COCO JSON or label maps",
         _add_convert_data,
@@ -193,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     module, function = args.target.split(":")
     try:
-        getattr(import_module(module), function)(args)
+        return getattr(import_module(module), function)(args) or 0
     except UserError as error:
         if getattr(args, "debug", False):
             traceback.print_exc()
@@ -203,7 +220,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return 0
 
 
 def _reports() -> bool:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..errors import UserError, nearest
 from ..files import write_whole
-from .coco import as_classes
+from .class_names import as_classes
 from .coco_records import Faults
 from .convert_boxes import READERS, Labelled, NotUnderstood
 from .image_files import IMAGE_SUFFIXES, loaded_size

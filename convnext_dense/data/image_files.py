@@ -37,6 +37,13 @@ def loaded_size(image: Image.Image, loader: Loader = "cv2") -> tuple[int, int]:
     return image.width, image.height
 
 
+def is_turned(image: Image.Image) -> bool:
+    """Return whether an opened image has an EXIF orientation other than upright; reads the header only."""
+    if image.format == "TIFF":
+        return bool(image.tag_v2.get(_ORIENTATION_TAG, 1) != 1)  # type: ignore[attr-defined]
+    return "exif" in image.info and image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
+
+
 def image_fault(
     path: Path, size: tuple[int, int] | None, *, loader: Loader = "cv2", full: bool = False
 ) -> tuple[str, str] | None:

@@ -19,7 +19,7 @@ from mmengine.runner import find_latest_checkpoint
 from ..errors import EXIT_INTERRUPTED, UserError, did_you_mean
 from .auto_scale import auto_scale, process_count
 from .classes import set_num_classes
-from .config import adapt_to_cpu, load_config, use_amp
+from .config import adapt_to_cpu, load_config, use_amp, walk_dicts
 from .distributed import check_launcher, init_cpu_process_group
 from .fine_tune import add_fine_tuning
 from .libraries import load_libraries
@@ -47,10 +47,12 @@ def train(args: argparse.Namespace) -> None:
     _skip_replaced_weights(cfg)
     check_data(cfg)
     check_weights(cfg)
+    _place_quarantine(cfg)
+    findings = [] if args.skip_check else _check_content(cfg)
     said = add_fine_tuning(cfg, args)
     if args.auto_scale:
         said += auto_scale(cfg, process_count(args.launcher), args.auto_scale_norm)
-    runner = _build_runner(cfg, said)
+    runner = _build_runner(cfg, [*findings, *said])
     if args.compile:
         runner.unwrapped_model.backbone.compile()
     with _readable_errors(), _resume_hint(cfg.work_dir), stopped_progress(runner):
@@ -107,6 +109,22 @@ def _prepare(args: argparse.Namespace) -> Config:
         raise UserError("the work dir cannot be written", cfg.work_dir, "name another one with --work-dir")
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *(dict(hook) for hook in _TOOL_HOOKS)]
     return cfg
+
+
+def _place_quarantine(cfg: Config) -> None:
+    """List images that are left out in the work dir, where the config names no other file."""
+    for _, dataset in walk_dicts(cfg.get("train_dataloader") or {}):
+        if dataset.get("on_bad_image") == "skip":
+            dataset.setdefault("quarantine_file", str(Path(cfg.work_dir) / "quarantine.csv"))
+
+
+def _check_content(cfg: Config) -> list[str]:
+    """Look at all annotations and images of the data sets; one process of each host does."""
+    from ..data.check import check_before_training
+
+    with _readable_errors():
+        load_libraries(cfg.default_scope)
+        return check_before_training(cfg) if os.environ.get("LOCAL_RANK", "0") == "0" else []
 
 
 def _build_runner(cfg: Config, said: Sequence[str] = ()):  # type: ignore[no-untyped-def]
@@ -193,6 +211,14 @@ def _readable_errors() -> Iterator[None]:
     """Turn what the libraries raise for a user's mistake in a config into a UserError."""
     try:
         yield
+    except AssertionError as error:  # a loader's, at a file that its header did not give away
+        if bad := re.search(r"failed to load image: (.+)", str(error)):
+            raise UserError(
+                "an image cannot be decoded",
+                bad[1],
+                "get the file again; tools/check_data.py --full finds all such",
+            ) from error
+        raise
     except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
         text = str(error.args[0]) if error.args else str(error)
         if "at least one array to concatenate" in text:  # mmengine packs the list of samples

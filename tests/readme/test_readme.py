@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from convnext_dense import cli
+from convnext_dense.data.shapes import write_shapes
 from convnext_dense.engine.config import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,24 @@ def test_training_testing_and_predicting_commands(folder):
                 shutil.copy(trained, work_dir / name)
         run(re.sub(r"(\.sh configs/\S+|\.pth) 8$", r"\1 2", command), folder)
     assert (folder / "predictions/predictions.json").exists()
+
+
+def test_the_commands_for_ones_own_data(folder):
+    """On generated scenes in the place of the photos."""
+    shapes = write_shapes(folder / "shapes", 24, 2, 64, 0)
+    (folder / "data/nuts").mkdir(parents=True)
+    shutil.copytree(shapes / "images/train", folder / "data/nuts/images")
+    for source, name in (("instances_train", "train"), ("instances_val", "val")):
+        shutil.copy(shapes / f"annotations/{source}.json", folder / f"data/nuts/{name}.json")
+    check, write = (c for c in COMMANDS if re.search(r"tools/(check_data|new_config)\.py", c))
+    words = shlex.split(check)[2:]
+    done = subprocess.run(
+        [sys.executable, "tools/check_data.py", *words], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode in (0, 1), "so few objects earn warnings: " + done.stderr
+    assert (folder / "data_check/report.html").exists()
+    run(write, folder)
+    assert load_config(folder / "configs/custom/nuts.py").train_dataloader.dataset.ann_file == "train.json"
 
 
 @pytest.mark.parametrize(("dataset", "root"), [("ade20k", "data/ade"), ("coco", "data/coco")])
