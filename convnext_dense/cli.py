@@ -39,6 +39,40 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
+def _add_fine_tuning(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("fine-tuning")
+    group.add_argument(
+        "--keep-class-rows",
+        action="store_true",
+        help="with --load-from: keep the heads' rows of classes with the same name as the checkpoint's",
+    )
+    group.add_argument(
+        "--frozen-stages",
+        type=int,
+        choices=range(5),
+        metavar="0-4",
+        help="train none of the backbone's first stages",
+    )
+    group.add_argument(
+        "--ema",
+        type=float,
+        metavar="MOMENTUM",
+        help="average the weights over about 1/MOMENTUM steps, and evaluate and save the average",
+    )
+    group.add_argument(
+        "--early-stopping", type=int, metavar="N", help="stop when N evaluations in a row are no better"
+    )
+    group.add_argument(
+        "--repeat-rare",
+        type=float,
+        metavar="SHARE",
+        help="detection: repeat images with classes that fewer than this share of the images show",
+    )
+    group.add_argument(
+        "--class-weights", action="store_true", help="segmentation: weigh rare classes more in the loss"
+    )
+
+
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="config file, e.g. configs/upernet_convnext_b.py")
     parser.add_argument(
@@ -69,6 +103,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         default="BN",
         help="with --auto-scale, what replaces SyncBN in one process (default: BN)",
     )
+    _add_fine_tuning(parser)
     _add_common(parser)
 
 

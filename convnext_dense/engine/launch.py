@@ -21,6 +21,7 @@ from .auto_scale import auto_scale, process_count
 from .classes import set_num_classes
 from .config import adapt_to_cpu, load_config, use_amp, walk_dicts
 from .distributed import check_launcher, init_cpu_process_group
+from .fine_tune import add_fine_tuning
 from .libraries import load_libraries
 from .preflight import check_data, check_not_empty, check_weights
 from .progress import stopped_progress
@@ -36,7 +37,6 @@ def train(args: argparse.Namespace) -> None:
         use_amp(cfg)
     if args.auto_scale_lr:
         _enable_auto_scale_lr(cfg, args)
-    scaled = auto_scale(cfg, process_count(args.launcher), args.auto_scale_norm) if args.auto_scale else []
     if args.resume is not None:
         cfg.resume = True
     if cfg.get("resume"):
@@ -49,7 +49,10 @@ def train(args: argparse.Namespace) -> None:
     check_weights(cfg)
     _place_quarantine(cfg)
     findings = [] if args.skip_check else _check_content(cfg)
-    runner = _build_runner(cfg, [*scaled, *findings])
+    said = add_fine_tuning(cfg, args)
+    if args.auto_scale:
+        said += auto_scale(cfg, process_count(args.launcher), args.auto_scale_norm)
+    runner = _build_runner(cfg, [*findings, *said])
     if args.compile:
         runner.unwrapped_model.backbone.compile()
     with _readable_errors(), _resume_hint(cfg.work_dir), stopped_progress(runner):
