@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..models.arch import ARCHS
-from ..optim import default_num_layers
-
 #: `--size` → arch. The four smallest are V2's, which V1 does not have.
 SIZES = {
     **{name: f"v2_{name}" for name in ("atto", "femto", "pico", "nano")},
@@ -101,6 +98,9 @@ def fit_recipe(
 
 def backbone_settings(size: str) -> tuple[str, tuple[int, ...], str, float, float, int]:
     """Return arch, widths, address of weights, layer scale, drop path and decay layers of a `--size`."""
+    from ..models.arch import ARCHS  # here, as they load torch
+    from ..optim import default_num_layers
+
     arch = SIZES[size]
     spec = ARCHS[arch]
     if spec.use_grn:
