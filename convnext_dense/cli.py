@@ -171,6 +171,25 @@ def _add_new_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _add_browse_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="config file, e.g. configs/custom/mine.py")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="train", help="default: train")
+    parser.add_argument(
+        "--number", type=int, default=12, metavar="N", help="samples, spread over the data set (default: 12)"
+    )
+    parser.add_argument(
+        "--views", type=int, default=2, metavar="K", help="augmented forms of each (default: 2)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the augmentation (default: 0)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder (default: work_dirs/<config name>/browse/<split>)"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_CFG_OPTIONS_HELP
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
 #: verb → (what it does, adds its arguments, "module:function" that runs it)
 _VERBS = {
     "train": ("train a model", _add_train, "convnext_dense.engine.launch:train"),
@@ -179,6 +198,7 @@ _VERBS = {
     "prepare-data": ("get or make a data set", _add_prepare_data, "convnext_dense.data.prepare:run"),
     "check-data": ("find what is wrong with a data set", _add_check_data, "convnext_dense.data.check:run"),
     "new-config": ("write a config for a data set", _add_new_config, "convnext_dense.data.new_config:run"),
+    "browse-data": ("draw augmented samples", _add_browse_data, "convnext_dense.report.browse:run"),
     "convert-data": (
         "convert annotations to COCO JSON or label maps",
         _add_convert_data,

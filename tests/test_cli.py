@@ -26,7 +26,8 @@ def test_importing_the_package_is_light():
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "test", "predict", "prepare-data", "convert-data", "check-data", "new-config"]
+    "verb",
+    ["train", "test", "predict", "prepare-data", "convert-data", "check-data", "browse-data", "new-config"],
 )
 def test_each_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -58,6 +59,7 @@ def test_debug_shows_the_traceback(capsys):
         "prepare_data.py",
         "convert_data.py",
         "check_data.py",
+        "browse_data.py",
         "new_config.py",
     ],
 )

@@ -21,7 +21,7 @@ def draw_instances(
     image: np.ndarray,
     boxes: np.ndarray,
     labels: np.ndarray,
-    scores: np.ndarray,
+    scores: np.ndarray | None,
     masks: Sequence[Callable[[], np.ndarray]] | None,
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
@@ -32,7 +32,7 @@ def draw_instances(
         image: (H, W, 3) uint8 BGR; left as it is.
         boxes: (N, 4) px.
         labels: (N,) indices into `classes`.
-        scores: (N,) 0 … 1.
+        scores: (N,) 0 … 1; None for the truth, whose names stand alone.
         masks: For each object a function that returns its mask, (H, W), zero outside: one at a time is held.
         classes: Class names.
         palette: RGB colour of each class.
@@ -49,8 +49,8 @@ def draw_instances(
         x1, y1, x2, y2 = _inside(boxes[index], picture)
         cv2.rectangle(picture, (x1, y1), (x2, y2), colors[index], width)
     # Names last, the most certain on top.
-    for index in np.argsort(scores, kind="stable"):
-        text = f"{classes[labels[index]]} {scores[index]:.2f}"
+    for index in order if scores is None else np.argsort(scores, kind="stable"):
+        text = classes[labels[index]] + ("" if scores is None else f" {scores[index]:.2f}")
         _write_label(picture, text, _inside(boxes[index], picture), colors[index])
     return picture
 
