@@ -106,6 +106,6 @@ def test_the_whole_tutorial_on_real_images(folder, example, source, config, scor
     for command in [c for c in COMMANDS if example in c or config in c]:
         run(command, folder)
     metrics = json.loads((folder / f"work_dirs/{config}/test/metrics.json").read_text())
-    print(metrics)
+
     assert metrics[score] >= least
     assert list((folder / f"work_dirs/{config}/overlays").glob("*.png"))
