@@ -14,7 +14,7 @@ from convnext_dense import cli
 from convnext_dense.errors import UserError
 from tests.engine.conftest import write_toy_config
 
-from .test_check import Coco, picture
+from .checked import Coco, picture
 
 BASE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
 

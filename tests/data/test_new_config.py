@@ -15,7 +15,7 @@ from convnext_dense.engine.config import load_config
 from convnext_dense.models.arch import ARCHS
 from convnext_dense.testing import shrink
 
-from .test_check import Coco, Masks
+from .checked import Coco, Masks
 
 
 @pytest.fixture
