@@ -51,7 +51,7 @@ def shortened(command):
 
 def test_every_command_belongs_to_an_example():
     assert (
-        len(COMMANDS) == len(commands("nuts")) + len(set(commands("camvid")) | set(commands("streets"))) == 10
+        len(COMMANDS) == len(commands("nuts")) + len(set(commands("camvid")) | set(commands("streets"))) == 12
     )
 
 
