@@ -3,6 +3,7 @@
 It imports mmseg, which takes seconds; its classes are registered at mmengine's root registries.
 """
 
+from .label_maps import LabelMaps
 from .upernet import FusedUPerHead
 
-__all__ = ["FusedUPerHead"]
+__all__ = ["FusedUPerHead", "LabelMaps"]
