@@ -27,8 +27,8 @@ _FOLDER_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-#: Keys under which checkpoints nest their state dict.
-_CONTAINERS = ("state_dict", "model", "model_ema")
+#: Keys under which checkpoints nest their state dict, the preferred first.
+_CONTAINERS = ("state_dict", "model", "model_ema", "state_dict_ema", "teacher")
 #: What distributed training and compilation put before every name.
 _WRAPPERS = ("module.", "_orig_mod.")
 
@@ -112,16 +112,16 @@ def read_state_dict(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[
 
 
 def _unwrap(content: Mapping[Any, Any]) -> dict[str, Tensor]:
-    while not any(isinstance(value, Tensor) for value in content.values()):
-        nested = (content.get(key) for key in _CONTAINERS)
-        found = next((value for value in nested if isinstance(value, Mapping) and value), None)
-        if found is None:
-            return {}
+    while found := next((content[key] for key in _CONTAINERS if _is_filled(content.get(key))), None):
         content = found
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     while prefix := next((w for w in _WRAPPERS if any(name.startswith(w) for name in state)), None):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
+
+
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value)
 
 
 def _file_of_folder(folder: Path) -> Path:
