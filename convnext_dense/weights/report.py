@@ -153,11 +153,17 @@ def refuse_other(model_name: str, weights: Weights, misfit: Misfit, source: str)
 
 
 def refuse_unknown(net: ConvNeXt, state: Mapping[str, Tensor], source: str) -> UserError:
+    """Say that a file holds no ConvNeXt, where the model is one."""
+    return refuse_no_convnext(state, source, f"; the model is {_size(net.arch)}")
+
+
+def refuse_no_convnext(state: Mapping[str, Tensor], source: str, wanted: str = "") -> UserError:
     """Say that a file holds no ConvNeXt at all."""
+    known = ", ".join(family.name for family in FAMILIES)
     return UserError(
-        f"the checkpoint holds no ConvNeXt of a known family; the model is {_size(net.arch)}",
+        f"the checkpoint holds no ConvNeXt of a known family{wanted}",
         f"{source}{_NEXT_LINE}its tensors ({len(state)}): {_keys(state)}",
-        "give a ConvNeXt checkpoint, of one of these families: " + ", ".join(f.name for f in FAMILIES),
+        f"give a ConvNeXt checkpoint of one of these families: {known}",
     )
 
 

@@ -18,6 +18,7 @@ import convnext_dense.register  # noqa: F401
 from convnext_dense import UserError
 from convnext_dense.weights import load_weights
 
+from . import foreign
 from .toys import V1, assert_same, backbone, classifier_state, images, randomise, save, state_of
 
 transformers.utils.logging.disable_progress_bar()
@@ -122,6 +123,27 @@ def test_a_segmentor_comes_back_exactly(tmp_path: Path) -> None:
     net = backbone()
     load_weights(net, file)
     assert_same(net, source.backbone.state_dict())
+
+
+def test_a_segmentor_of_mmsegmentation(tmp_path: Path) -> None:
+    """Its backbone is mmpretrain's: other names for the same layers, its heads are the same."""
+    source = randomise(_segmentor())
+    heads = {name: t for name, t in state_of(source).items() if not name.startswith("backbone.")}
+    state = {f"backbone.{name}": t for name, t in foreign.mmpretrain(source.backbone).items()} | heads
+    file = save({"state_dict": state, "meta": {"CLASSES": ["a"], "PALETTE": None}}, tmp_path / "net.pth")
+    ours = _segmentor()
+    report = load_weights(ours, file, heads="require")
+    assert report.family == "OpenMMLab with mmpretrain's backbone"
+    assert_same(ours, source.state_dict())
+
+
+def test_a_segmentor_of_mmsegmentation_that_returns_one_map() -> None:
+    """Its `norm3` is the last map's, not a classifier's."""
+    source = randomise(backbone(out_indices=(3,)))
+    state = {f"backbone.{name}": t for name, t in foreign.mmpretrain(source).items()}
+    net = backbone(out_indices=(3,))
+    load_weights(net, state | {"decode_head.conv_seg.weight": torch.ones(5, 32, 1, 1)})
+    assert_same(net, source.state_dict())
 
 
 def test_a_head_with_other_classes_is_left_reported_and_logged(
