@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError
-from .convert import FORMATS, convert
-from .describe import describe
+from .convert import FORMATS, convert_weights
+from .describe import describe_weights
 from .published import find_published, listing
 
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     if args.inspect:
         if args.out or args.to:
             raise UserError("--inspect writes nothing", "OUT, --to", "leave out OUT and --to, or --inspect")
-        _say(describe(args.source))
+        _say(describe_weights(args.source))
         return
     if args.out is None or args.to is None:
         missing = "--to" if args.out else "OUT"
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(
             f"{args.out} is there already", "OUT", "name another file, or add --overwrite to replace it"
         )
-    _say(convert(args.source, args.out, args.to, lossy=args.lossy))
+    _say(convert_weights(args.source, args.out, args.to, lossy=args.lossy))
     if published := find_published(args.source):
         _say(f"licence of the weights: {published.licence}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import UserError, did_you_mean
+from ..models.arch import ARCHS
 from . import layouts
 from .families import HUGGING_FACE, Weights, arch_name, map_convnext
 from .hf_config import hugging_face_config
@@ -35,7 +36,7 @@ class Target:
 
     Attributes:
         layout: Its names.
-        dinov3: Its names of DINOv3's models, if those differ.
+        variants: (which models, their names) of models that it has other names for.
         prefixes: Before the backbone's names, by the kind of model; `{v}` is '' for V1 and 'v2' for V2.
         nested: The key that its `.pth` files have the tensors under, by the kind of model.
         heads: What the names of a dense model's heads that it can hold begin with.
@@ -43,13 +44,26 @@ class Target:
     """
 
     layout: Layout
-    dinov3: Layout | None = None
+    variants: tuple[tuple[Callable[[Weights], bool], Layout], ...] = ()
     prefixes: Mapping[str, str] = field(default_factory=dict)
     nested: Mapping[str, str] = field(default_factory=dict)
     heads: tuple[str, ...] = ()
     head_words: tuple[tuple[str, str], ...] = ()
 
+    def layout_of(self, weights: Weights) -> Layout:
+        """Return the names of a model."""
+        return next((layout for applies, layout in self.variants if applies(weights)), self.layout)
 
+
+def _is_dinov3(weights: Weights) -> bool:
+    return weights.family.endswith("DINOv3")
+
+
+def _is_small(weights: Weights) -> bool:
+    return weights.arch is not None and weights.arch.dims in _SMALL
+
+
+_SMALL = tuple(ARCHS[f"v2_{size}"].dims for size in ("atto", "femto", "pico", "nano"))
 _ANY = ("",)
 TARGETS = {
     "original": Target(
@@ -58,10 +72,10 @@ TARGETS = {
         nested={_BACKBONE: "model", _CLASSIFIER: "model", _DENSE: "state_dict"},
         heads=_ANY,
     ),
-    "timm": Target(layouts.TIMM),
+    "timm": Target(layouts.TIMM, variants=((_is_small, layouts.TIMM_CONVOLUTIONS),)),
     "hf": Target(
         layouts.HUGGING_FACE,
-        dinov3=layouts.HUGGING_FACE_DINOV3,
+        variants=((_is_dinov3, layouts.HUGGING_FACE_DINOV3),),
         prefixes={_CLASSIFIER: "convnext{v}.", _DENSE: "backbone."},
         heads=("decode_head.", "auxiliary_head."),
         head_words=HUGGING_FACE.head_words,
@@ -78,7 +92,7 @@ TARGETS = {
 FORMATS = (*TARGETS, "safetensors")
 
 
-def convert(
+def convert_weights(
     source: str | os.PathLike[str], out: str | os.PathLike[str], to: str, *, lossy: bool = False
 ) -> str:
     """Write a checkpoint in another library's form. Values and dtypes stay bit for bit as they are.
@@ -133,15 +147,11 @@ def _kind(weights: Weights) -> str:
     return _CLASSIFIER if "head" in parts else _BACKBONE
 
 
-def _is_dinov3(weights: Weights) -> bool:
-    return weights.family.endswith("DINOv3")
-
-
 def _named(target: Target, kind: str, weights: Weights) -> tuple[dict[str, Tensor], list[str]]:
     """Return the tensors under the target's names, and the names here of those that have no place there."""
-    layout = target.dinov3 if target.dinov3 and _is_dinov3(weights) else target.layout
+    layout = target.layout_of(weights)
     version = "v2" if weights.arch and weights.arch.use_grn else ""
-    prefix = target.prefixes.get(kind, "").format(v=version) if layout is target.layout else ""
+    prefix = target.prefixes.get(kind, "").format(v=version)
     named: dict[str, Tensor] = {}
     left: list[str] = []
     words = dict(target.head_words)

@@ -33,7 +33,7 @@ _TASKS = (
 )
 
 
-def describe(source: str | os.PathLike[str]) -> str:
+def describe_weights(source: str | os.PathLike[str]) -> str:
     """Return a table of a checkpoint's family, size, task, shapes and classes.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ..models.arch import NUM_STAGES
@@ -31,7 +31,8 @@ class Layout:
         final_norm: The LayerNorm between the last stage and the classifier.
         classifier: The linear layer after it, which stands outside the prefix.
         output_norm: The LayerNorm of stage i's returned map; '' if maps are returned without.
-        shapes: Shapes of parts that differ from the original's, as `Tensor.reshape` takes them.
+        shapes: Shapes of parts that differ from the original's, as `Tensor.reshape` takes them; 0 keeps a
+            dimension as it is.
         kernel: What the weights of convolutions are called.
         aliases: (name here, name there) of what some files call otherwise; read, never written.
     """
@@ -156,6 +157,10 @@ TIMM = Layout(
     shapes=_FLAT_GRN,
     aliases=(("norm", "norm_pre"),),  # of models that normalise before they pool
 )
+#: timm's sizes up to nano have 1×1 convolutions for linear layers: `conv_mlp=True`.
+TIMM_CONVOLUTIONS = replace(
+    TIMM, shapes=(*_FLAT_GRN, ("pwconv1.weight", (0, 0, 1, 1)), ("pwconv2.weight", (0, 0, 1, 1)))
+)
 #: timm's `features_only=True`, which makes one name of the first two.
 TIMM_FEATURES = Layout(
     stem=("stem_0", "stem_1"),
@@ -171,7 +176,7 @@ TORCHVISION = Layout(
     parts=("block.0", "block.2", "block.3", "block.5", "layer_scale", "", ""),
     final_norm="classifier.0",
     classifier="classifier.2",
-    shapes=(("gamma", (-1, 1, 1)),),
+    shapes=(("gamma", (0, 1, 1)),),
 )
 HUGGING_FACE = Layout(
     stem=("embeddings.patch_embeddings", "embeddings.layernorm"),

@@ -201,7 +201,7 @@ def _others() -> Iterable[Published]:
 
 
 @cache
-def published() -> dict[str, Published]:
+def published_weights() -> dict[str, Published]:
     """Return all published weights by short name."""
     return {entry.name: entry for entry in (*_originals(), *_others())}
 
@@ -209,16 +209,17 @@ def published() -> dict[str, Published]:
 def find_published(source: str | os.PathLike[str]) -> Published | None:
     """Return the published weights that a short name, a URL or a file of their published name stands for."""
     text = os.fspath(source)
-    if text in published():
-        return published()[text]
+    if text in published_weights():
+        return published_weights()[text]
     file = Path(urlsplit(text).path if "://" in text else text).name
-    return next((entry for entry in published().values() if entry.file == file), None)
+    return next((entry for entry in published_weights().values() if entry.file == file), None)
 
 
 def listing() -> str:
     """Return the table of published weights: short name, licence, score."""
     rows = [
-        (entry.name, entry.licence.name.partition(" (")[0], entry.score) for entry in published().values()
+        (entry.name, entry.licence.name.partition(" (")[0], entry.score)
+        for entry in published_weights().values()
     ]
     widths = [max(len(row[k]) for row in rows) for k in range(2)]
     return "\n".join(

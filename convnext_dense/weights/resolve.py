@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..download import download, verify
 from ..errors import UserError, nearest
-from .published import Published, find_published, published
+from .published import Published, find_published, published_weights
 
 #: How the file of a checkpoint may end.
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors", ".safetensors.index.json", ".bin.index.json")
@@ -54,8 +54,8 @@ def resolve_source(source: str | os.PathLike[str]) -> Path:
     path = Path(text).expanduser()
     if path.exists():
         return path
-    if text in published():
-        return _from_publisher(published()[text])
+    if text in published_weights():
+        return _from_publisher(published_weights()[text])
     raise UserError(
         "no such weights file" if path.suffix else "no such weights file, folder or short name",
         text,
@@ -112,7 +112,7 @@ def _fetch(url: str, target: Path, sha256: str | None = None) -> Path:
 
 def _near(path: Path) -> str:
     """Say which weights lie near a path that does not exist, or which short name it may misspell."""
-    if path.name == str(path) and (name := nearest(path.name, published())):
+    if path.name == str(path) and (name := nearest(path.name, published_weights())):
         return f"did you mean {name!r}? convert-weights --list shows the short names of published weights"
     folder = path.parent
     if not folder.is_dir():

@@ -61,7 +61,9 @@ def dense_bias(bias: Tensor) -> Tensor:
 def shape_for(layout: Layout, name: str, tensor: Tensor) -> Tensor:
     """Return a tensor of the original name and shape in the shape that a layout has."""
     shape = dict(layout.shapes).get(_part(name))
-    return tensor if shape is None else tensor.reshape(shape)
+    if shape is None:
+        return tensor
+    return tensor.reshape([tensor.shape[k] if size == 0 else size for k, size in enumerate(shape)])
 
 
 def _part(name: str) -> str:

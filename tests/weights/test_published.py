@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from convnext_dense.models.arch import ARCHS
-from convnext_dense.weights.published import find_published, listing, published
+from convnext_dense.weights.published import find_published, listing, published_weights
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def test_every_size_is_there_by_its_short_name() -> None:
-    names = published()
+    names = published_weights()
     for arch in ARCHS:
         size = arch.removeprefix("v2_")
         if arch.startswith("v2_"):
@@ -26,7 +26,7 @@ def test_every_size_is_there_by_its_short_name() -> None:
 
 
 def test_short_names_and_files_are_unique() -> None:
-    entries = published().values()
+    entries = published_weights().values()
     assert len({entry.file for entry in entries}) == len({entry.url for entry in entries}) == len(entries)
     for entry in entries:
         assert entry.url.startswith("https://") and entry.licence.url.startswith("https://")
@@ -54,7 +54,7 @@ def test_the_urls_of_the_recipes_are_in_the_table() -> None:
     ],
 )  # fmt: skip
 def test_some_of_them(name: str, file: str, licence: str, score: str) -> None:
-    entry = published()[name]
+    entry = published_weights()[name]
     assert entry.file == file
     assert entry.licence.name.startswith(licence) and score in entry.score
     assert find_published(name) == find_published(f"downloads/{file}") == entry
@@ -62,7 +62,7 @@ def test_some_of_them(name: str, file: str, licence: str, score: str) -> None:
 
 
 def test_the_hash_is_read_off_a_name_that_carries_one() -> None:
-    assert published()["torchvision_convnext_tiny"].sha256 == "983f1562"
-    assert published()["mmdet_mask_rcnn_convnext_tiny_3x"].sha256 == "050731f4"
-    assert published()["convnext_tiny_1k"].sha256 is None
+    assert published_weights()["torchvision_convnext_tiny"].sha256 == "983f1562"
+    assert published_weights()["mmdet_mask_rcnn_convnext_tiny_3x"].sha256 == "050731f4"
+    assert published_weights()["convnext_tiny_1k"].sha256 is None
     assert find_published("convnext_tiny_1k_224_mine.pth") is None

@@ -114,8 +114,8 @@ def publish(site: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Callable
     def publish(file: str, content: bytes, **options: object) -> Path:
         licence = published.Licence("Toy licence", "https://example.invalid/licence")
         entry = published.Published("toy_net", f"{site[0]}/{file}", file, licence, **options)
-        monkeypatch.setattr(resolve, "published", lambda: {"toy_net": entry})
-        monkeypatch.setattr(published, "published", lambda: {"toy_net": entry})
+        monkeypatch.setattr(resolve, "published_weights", lambda: {"toy_net": entry})
+        monkeypatch.setattr(published, "published_weights", lambda: {"toy_net": entry})
         (site[1] / file).write_bytes(content)
         return site[1] / file
 
