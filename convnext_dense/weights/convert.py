@@ -210,7 +210,10 @@ def _write(out: Path, state: Mapping[str, Tensor], key: str | None = None, meta:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".safetensors":
+            unfinished.touch()
+            mode = unfinished.stat().st_mode  # safetensors leaves a file that only its owner can read
             save_file(state, unfinished, metadata={"format": "pt"})
+            unfinished.chmod(mode)
         else:
             nested = {key: state} if key else state
             torch.save({"meta": meta, **nested} if key and meta else nested, unfinished)

@@ -178,6 +178,8 @@ def test_safetensors_keeps_any_names(tmp_path: Path) -> None:
         save({"state_dict": state}, tmp_path / "resnet.pth"), tmp_path / "resnet.safetensors", "safetensors"
     )
     _equal(load_file(tmp_path / "resnet.safetensors"), state)
+    modes = {(tmp_path / f"resnet.{suffix}").stat().st_mode for suffix in ("pth", "safetensors")}
+    assert len(modes) == 1, "others may read it as they may read any new file"
 
 
 def test_a_file_is_as_large_as_its_tensors(tmp_path: Path) -> None:
