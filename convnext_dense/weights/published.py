@@ -52,6 +52,17 @@ class Published:
         match = re.search(r"-([0-9a-f]{8,64})\.\w+$", self.file)
         return match[1] if match else None
 
+    @property
+    def recipe(self) -> str | None:
+        """The shipped config of a fine-tuned model of the original repository; None of other weights."""
+        pattern = r"((?:cascade_)?mask_rcnn|upernet)_convnext_(tiny|small|base|large|xlarge)_(1k|22k)_.+"
+        match = re.fullmatch(pattern, self.name)
+        if match is None:
+            return None
+        method, size, data = match.groups()
+        letter = "xl" if size == "xlarge" else size[0]
+        return f"configs/{method}_convnext_{letter}{'_in22k' if data == '22k' else ''}.py"
+
 
 _MIT = Licence("MIT", "https://github.com/facebookresearch/ConvNeXt/blob/main/LICENSE")
 _CC_BY_NC = Licence(

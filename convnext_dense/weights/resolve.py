@@ -106,7 +106,7 @@ def _fetch(url: str, target: Path, sha256: str | None = None) -> Path:
             f"the weights {target.name} are not on this machine; {error.what}",
             url,
             f"download the file where there is a network and place it at {target}; "
-            f"or start from scratch with {_FROM_SCRATCH}",
+            f"or, where a config's init_cfg names it, start from scratch: {_FROM_SCRATCH}",
         ) from error
 
 

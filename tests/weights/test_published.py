@@ -61,6 +61,16 @@ def test_some_of_them(name: str, file: str, licence: str, score: str) -> None:
     assert name in listing() and score in listing()
 
 
+def test_a_fine_tuned_model_knows_its_recipe() -> None:
+    recipes = {entry.name: entry.recipe for entry in published_weights().values() if entry.recipe}
+    assert len(recipes) == 13
+    assert recipes["cascade_mask_rcnn_convnext_xlarge_22k_3x"].endswith(
+        "cascade_mask_rcnn_convnext_xl_in22k.py"
+    )
+    for recipe in recipes.values():
+        assert (CONFIGS.parent / recipe).is_file()
+
+
 def test_the_hash_is_read_off_a_name_that_carries_one() -> None:
     assert published_weights()["torchvision_convnext_tiny"].sha256 == "983f1562"
     assert published_weights()["mmdet_mask_rcnn_convnext_tiny_3x"].sha256 == "050731f4"
