@@ -21,6 +21,7 @@ from .classes import set_num_classes
 from .config import adapt_to_cpu, load_config, use_amp
 from .distributed import check_launcher, init_cpu_process_group
 from .libraries import load_libraries
+from .loaders import closed_loaders
 from .preflight import check_data, check_not_empty, check_weights
 from .progress import stopped_progress
 
@@ -28,6 +29,7 @@ from .progress import stopped_progress
 _TOOL_HOOKS = ({"type": "ProgressHook"}, {"type": "MetricsFileHook"}, {"type": "BroadcastBuffersHook"})
 
 
+@closed_loaders()
 def train(args: argparse.Namespace) -> None:
     """Run `tools/train.py`: check, build, train, and say where the results are."""
     cfg = _prepare(args)
@@ -54,6 +56,7 @@ def train(args: argparse.Namespace) -> None:
     runner.logger.info(f"done: checkpoints, log and metrics are in {cfg.work_dir}")
 
 
+@closed_loaders()
 def test(args: argparse.Namespace) -> None:
     """Run `tools/test.py`: evaluate a checkpoint on the config's test set."""
     # A folder of its own: that of the training keeps the record of the training.

@@ -7,10 +7,12 @@ stock data set's annotation file) would come to either.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from mmengine.fileio import register_handler
 from mmengine.fileio.handlers import PickleHandler
+from mmengine.fileio.handlers.registry_utils import file_handlers
 from mmengine.runner import CheckpointLoader
 
 from ..errors import UserError
@@ -31,11 +33,18 @@ class ClosedPickleHandler(PickleHandler):
         )
 
 
-def close_loaders() -> None:
-    """Let mmengine, in this process, read every checkpoint by `read_checkpoint`, and no pickle at all."""
+@contextmanager
+def closed_loaders() -> Iterator[None]:
+    """Let mmengine read every checkpoint by `read_checkpoint`, and no pickle at all; also a decorator."""
 
     def load_from_safely(filename: str, map_location: Any = None) -> dict[str, Any]:
         return read_checkpoint(filename)
 
-    CheckpointLoader.register_scheme(list(CheckpointLoader._schemes), load_from_safely, force=True)
-    register_handler(["pkl", "pickle"])(ClosedPickleHandler)
+    schemes, handlers = dict(CheckpointLoader._schemes), dict(file_handlers)
+    CheckpointLoader.register_scheme(list(schemes), load_from_safely, force=True)
+    file_handlers.update(dict.fromkeys(("pkl", "pickle"), ClosedPickleHandler()))
+    try:
+        yield
+    finally:
+        CheckpointLoader._schemes = schemes
+        file_handlers.update(handlers)

@@ -28,7 +28,6 @@ from ..errors import UserError
 from ..models.convnext import ConvNeXt
 from ..weights import load_weights, read_checkpoint
 from .config import config_to_json, plain
-from .loaders import close_loaders
 from .run_folder import write_run_folder
 
 
@@ -41,13 +40,8 @@ class DenseRunner(Runner):
     - Checkpoints hold nothing but tensors, numbers and strings, so that `torch.load(weights_only=True)` reads
       them; the resolved config is in them as JSON.
     - Several processes run without an accelerator, too.
-    - Nothing that the libraries load for it can run code: see `loaders.py`.
     - The console shows what a reader follows; the log file has all.
     """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        close_loaders()  # before anything is built
-        super().__init__(*args, **kwargs)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build the logger, with a console that leaves mmengine's long listings to the file."""

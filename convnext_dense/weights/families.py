@@ -127,20 +127,26 @@ def _map(family: Family, prefix: str, state: Mapping[str, Tensor]) -> Weights:
     heads: dict[str, Tensor] = {}
     reshaped = set()
     for name, in_file in family.names(state).items():
-        inner = name.removeprefix(prefix) if name.startswith(prefix) else None
-        renamed = inner if inner is None else family.layout.to_ours(inner) or inner
-        if renamed is None or _CLASSIFIER.match(renamed):
-            heads[renamed or family.head_name(name)] = state[in_file]
-        elif prefix or _BACKBONE.match(renamed):
-            renamed, tensor = _as_original(family.layout, renamed, state[in_file])
-            backbone[renamed] = tensor
-            if tensor.shape != state[in_file].shape:
+        given = state[in_file]
+        inner = name.removeprefix(prefix) if name.startswith(prefix) else ""
+        renamed = family.layout.to_ours(inner) or inner
+        if _CLASSIFIER.match(renamed):
+            _put(heads, renamed, in_file, given)
+        elif inner and (prefix or _BACKBONE.match(renamed)):
+            renamed, tensor = _as_original(family.layout, renamed, given)
+            _put(backbone, renamed, in_file, tensor)
+            if tensor.shape != given.shape:
                 reshaped.add(renamed)
         else:
-            heads[family.head_name(name)] = state[in_file]
+            _put(heads, family.head_name(name), in_file, given)
     if family.layout.has_one_name_for_two_norms:
         _tell_final_norm(backbone, heads)
     return Weights(family.name, infer_arch(backbone), backbone, heads, frozenset(reshaped))
+
+
+def _put(tensors: dict[str, Tensor], name: str, in_file: str, tensor: Tensor) -> None:
+    """Add a tensor; a second one of a name keeps the file's, so that it is seen and not lost."""
+    tensors[in_file if name in tensors else name] = tensor
 
 
 def _as_original(layout: Layout, name: str, tensor: Tensor) -> tuple[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -93,8 +94,8 @@ def _from_url(url: str) -> Path:
     if not path or parts.path.endswith("/"):
         raise UserError("the URL names no file", url, "give the URL of a weights file")
     folder = cache_folder().joinpath(parts.netloc.replace(":", "_"), *path[:-1])
-    if parts.query:
-        folder /= parts.query.replace("/", "_")
+    if parts.query:  # it may be long, and hold what no folder may be called
+        folder /= hashlib.sha256(parts.query.encode()).hexdigest()[:12]
     return _fetch(url, folder / path[-1])
 
 

@@ -139,3 +139,10 @@ def test_the_generation_of_a_pretraining_file_is_named() -> None:
     with pytest.raises(UserError) as caught:
         load_weights(backbone(V1), foreign.fcmae(randomise(backbone(V2))))
     assert "(FCMAE) holds ConvNeXt V2" in caught.value.what and "use_grn=True" in caught.value.fix
+
+
+def test_a_second_tensor_for_one_place_is_not_lost() -> None:
+    """Names of two versions of a library in one file: which tensor is meant?"""
+    given = {f"visual.{name}": tensor for name, tensor in foreign.timm(randomise(backbone(V1))).items()}
+    given["visual.norm_pre.weight"] = torch.ones(32)
+    assert "visual.norm_pre.weight" in load_weights(backbone(V1), given).unexpected

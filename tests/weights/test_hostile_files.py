@@ -18,7 +18,7 @@ from mmengine.runner import CheckpointLoader
 from convnext_dense import UserError
 from convnext_dense.cli import main
 from convnext_dense.engine.libraries import load_libraries
-from convnext_dense.engine.loaders import close_loaders
+from convnext_dense.engine.loaders import closed_loaders
 
 from ..engine.conftest import write_toy_config
 from .test_reading import Payload
@@ -124,17 +124,20 @@ def test_config_text_in_a_checkpoint_is_not_executed(
 
 def test_the_libraries_own_loaders_are_closed(tmp_path: Path, hostile: Path, marker: Path) -> None:
     """A stock data set reads its annotations, and a distilled model its teacher, through mmengine alone."""
-    close_loaders()
-    with pytest.raises(UserError, match=r"builtins\.eval"):
-        CheckpointLoader.load_checkpoint(str(hostile))
     annotations = tmp_path / "annotations.pkl"
     annotations.write_bytes(pickle.dumps(Payload(marker)))
-    with pytest.raises(UserError, match="a pickle was not loaded"):
-        load(annotations)
+    plain = save({"state_dict": {"a": torch.ones(2)}, "meta": {}}, tmp_path / "plain.pth")
+    with closed_loaders():
+        with pytest.raises(UserError, match=r"builtins\.eval"):
+            CheckpointLoader.load_checkpoint(str(hostile))
+        with pytest.raises(UserError, match="a pickle was not loaded"):
+            load(annotations)
+        content = CheckpointLoader.load_checkpoint(str(plain))
+    assert torch.equal(content["state_dict"]["a"], torch.ones(2))
     assert not marker.exists()
 
-    kept = save({"state_dict": {"a": torch.ones(2)}, "meta": {}}, tmp_path / "plain.pth")
-    assert torch.equal(CheckpointLoader.load_checkpoint(str(kept))["state_dict"]["a"], torch.ones(2))
+    load(annotations)
+    assert marker.exists(), "outside a run, mmengine is as it was"
 
 
 def test_a_run_closes_them(tmp_path: Path, marker: Path, capsys: pytest.CaptureFixture) -> None:
