@@ -126,6 +126,16 @@ def _add_convert_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _add_benchmark(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="roi_align, nms (default: all)")
+    parser.add_argument(
+        "--rounds", type=int, default=9, metavar="N", help="times each side runs (default: 9)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+    parser.add_argument("--out", metavar="FILE", help="also write the results there, as JSON")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
 #: verb → (what it does, adds its arguments, "module:function" that runs it)
 _VERBS = {
     "train": ("train a model", _add_train, "convnext_dense.engine.launch:train"),
@@ -136,6 +146,7 @@ _VERBS = {
         _add_convert_weights,
         "convnext_dense.weights.command:run",
     ),
+    "benchmark": ("time the operators against mmcv's", _add_benchmark, "convnext_dense.benchmark:run"),
     "prepare-data": ("get or make a data set", _add_prepare_data, "convnext_dense.data.prepare:run"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import torch
@@ -44,6 +45,19 @@ def init_cpu_process_group(launcher: str) -> None:
         os.environ.setdefault("MASTER_ADDR", os.environ.get("SLURM_LAUNCH_NODE_IPADDR", "127.0.0.1"))
         os.environ.setdefault("MASTER_PORT", "29500")
     torch.distributed.init_process_group("gloo")
+
+
+def leave_process_group() -> None:
+    """Wait for the other processes of the run and part with them; does nothing where there is only one.
+
+    To be called when nobody holds the runner any more: gloo's threads end with the last reference to the
+    group, and one that outlives the interpreter now and then aborts a process that has done its work.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    gc.collect()  # the model's wrapper, which lies in reference cycles, holds the group, too
 
 
 @HOOKS.register_module()

@@ -19,7 +19,7 @@ from mmengine.runner import find_latest_checkpoint
 from ..errors import EXIT_INTERRUPTED, UserError, did_you_mean
 from .classes import set_num_classes
 from .config import adapt_to_cpu, load_config, use_amp
-from .distributed import check_launcher, init_cpu_process_group
+from .distributed import check_launcher, init_cpu_process_group, leave_process_group
 from .libraries import load_libraries
 from .loaders import closed_loaders
 from .preflight import check_data, check_not_empty, check_weights
@@ -32,6 +32,18 @@ _TOOL_HOOKS = ({"type": "ProgressHook"}, {"type": "MetricsFileHook"}, {"type": "
 @closed_loaders()
 def train(args: argparse.Namespace) -> None:
     """Run `tools/train.py`: check, build, train, and say where the results are."""
+    _train(args)
+    leave_process_group()
+
+
+@closed_loaders()
+def test(args: argparse.Namespace) -> None:
+    """Run `tools/test.py`: evaluate a checkpoint on the config's test set."""
+    _test(args)
+    leave_process_group()
+
+
+def _train(args: argparse.Namespace) -> None:
     cfg = _prepare(args)
     if args.amp:
         use_amp(cfg)
@@ -56,9 +68,7 @@ def train(args: argparse.Namespace) -> None:
     runner.logger.info(f"done: checkpoints, log and metrics are in {cfg.work_dir}")
 
 
-@closed_loaders()
-def test(args: argparse.Namespace) -> None:
-    """Run `tools/test.py`: evaluate a checkpoint on the config's test set."""
+def _test(args: argparse.Namespace) -> None:
     # A folder of its own: that of the training keeps the record of the training.
     args.work_dir = args.work_dir or str(Path("work_dirs") / Path(args.config).stem / "test")
     cfg = _prepare(args)

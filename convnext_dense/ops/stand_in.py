@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -102,6 +103,23 @@ def accept_any_memory_format(module: ModuleType) -> None:
         return compiled(input.contiguous(), rois.contiguous(), *args, **kwargs)
 
     module.roi_align_forward = roi_align_forward  # type: ignore[attr-defined]
+
+
+def load_compiled(folder: str | None = None) -> ModuleType | None:
+    """Load mmcv's compiled operators without putting them into use: to compare with.
+
+    Args:
+        folder: Where a compiled `mmcv` lies; None for the installed one.
+
+    Returns:
+        The compiled module; None if there is none, or if it does not load beside the installed torch.
+    """
+    import mmcv
+
+    path = list(mmcv.__path__) if folder is None else [os.path.join(folder, "mmcv")]
+    spec = PathFinder.find_spec(EXTENSION, path)
+    module = ExtensionLoader(spec).create_module(spec) if spec is not None else None
+    return None if module is None or is_stand_in(module) else module
 
 
 def make_stand_in() -> ModuleType:

@@ -23,6 +23,7 @@ def _evaluate_on_rank(rank, world_size, port, ann_file, predictions, indices, fo
     share = [predictions[i] for i in indices[rank]]
     values, _ = evaluate(ann_file, share, size=len(predictions))
     (folder / f"{rank}.json").write_text(json.dumps(values))
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ DETERMINISTIC = {
 }
 
 
+@pytest.mark.timeout(900)
 def test_training_and_evaluation_on_two_processes_equal_one(toy_config, tmp_path, monkeypatch):
     """The same global batch of four gives the same weights, and the same checkpoint the same score."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -51,7 +53,7 @@ def test_training_and_evaluation_on_two_processes_equal_one(toy_config, tmp_path
     two = toy_config("two", **changes, **{"train_dataloader.batch_size": 2})
     for config, processes in ((one, 1), (two, 2)):
         result = run_script("dist_train.sh", config, processes, "--work-dir", tmp_path / config.stem)
-        assert result.returncode == 0, result.stdout + result.stderr
+        assert result.returncode == 0, result.stderr[-4000:] + result.stdout[-2000:]
     states = [
         torch.load(tmp_path / c.stem / "iter_4.pth", weights_only=True)["state_dict"] for c in (one, two)
     ]
@@ -68,11 +70,34 @@ def test_training_and_evaluation_on_two_processes_equal_one(toy_config, tmp_path
         out = tmp_path / f"test_{processes}"
         checkpoint = tmp_path / one.stem / "iter_4.pth"
         result = run_script("dist_test.sh", one, checkpoint, processes, "--work-dir", out)
-        assert result.returncode == 0, result.stdout + result.stderr
+        assert result.returncode == 0, result.stderr[-4000:] + result.stdout[-2000:]
         scores.append(json.loads((out / "metrics.json").read_text()))
     assert scores[0] == scores[1]
     validated = json.loads((tmp_path / two.stem / "metrics.json").read_text())
     assert validated["mIoU"] == pytest.approx(scores[0]["mIoU"], abs=0.01)
+
+
+THREADS_AFTER_A_RUN = """
+import pathlib, sys
+from convnext_dense.cli import main
+
+assert main(sys.argv[1:]) == 0
+names = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+print("threads left:", sorted(name for name in names if "gloo" in name))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's list of a process's threads")
+def test_no_thread_of_the_process_group_outlives_a_run(trained, tmp_path):
+    """One that does aborts a process now and then, when all its work is done."""
+    config, work_dir = trained
+    script = tmp_path / "run.py"
+    script.write_text(THREADS_AFTER_A_RUN)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1", script]
+    test = ["test", config, work_dir / "iter_4.pth", "--launcher", "pytorch", "--work-dir", tmp_path / "test"]
+    result = subprocess.run([*command, *test], capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert "threads left: []" in result.stdout
 
 
 def test_an_error_on_two_processes_is_reported_once(toy_config, tmp_path):

@@ -7,6 +7,8 @@ from convnext_dense import ops
 ops.install()
 from mmcv.ops import SigmoidFocalLoss, sigmoid_focal_loss  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
 N_CLASSES = 5
 
 

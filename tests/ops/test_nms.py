@@ -10,6 +10,8 @@ from . import reference
 ops.install()
 from mmcv.ops import batched_nms, nms, nms_match, soft_nms  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
 
 def scene(n, size=100.0, seed=0, levels=20, dtype=np.float32):
     """Boxes that overlap a lot, on integer pixels and with few score levels, so that ties abound."""

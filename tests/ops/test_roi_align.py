@@ -13,6 +13,8 @@ from . import reference
 ops.install()
 from mmcv.ops import RoIAlign, roi_align  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
 SCALE = 0.25
 NASTY = [
     [0, 20, 20, 20, 20],  # no size
