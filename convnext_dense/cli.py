@@ -19,6 +19,8 @@ _CFG_OPTIONS_HELP = (
     "override config settings, e.g. train_dataloader.batch_size=4 model.backbone.with_cp=True "
     'optim_wrapper.optimizer.betas="(0.9,0.98)" model.backbone.init_cfg=None'
 )
+#: As `convnext_dense.weights.convert` has them, which takes seconds to import.
+_WEIGHT_FORMATS = ("original", "timm", "hf", "torchvision", "mmpretrain", "safetensors")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -150,6 +152,28 @@ def _add_prepare_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _add_convert_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", nargs="?", metavar="IN", help="checkpoint of any family: file, folder, URL or short name"
+    )
+    parser.add_argument(
+        "out",
+        nargs="?",
+        metavar="OUT",
+        help="file to write (.pth, .safetensors, …); with --to hf also a folder",
+    )
+    parser.add_argument("--to", choices=_WEIGHT_FORMATS, help="whose names, shapes and nesting to write")
+    parser.add_argument(
+        "--inspect", action="store_true", help="write nothing; print family, arch, task, shapes and classes"
+    )
+    parser.add_argument("--list", action="store_true", help="print the published weights by short name")
+    parser.add_argument(
+        "--lossy", action="store_true", help="leave out output norms and heads that have no place there"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
 def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cases", nargs="*", metavar="CASE", help="roi_align, nms (default: all)")
     parser.add_argument(
@@ -205,6 +229,11 @@ _VERBS = {
     "train": ("train a model", _add_train, "convnext_dense.engine.launch:train"),
     "test": ("evaluate a checkpoint", _add_test, "convnext_dense.engine.launch:test"),
     "predict": ("predict images with a checkpoint", _add_predict, "convnext_dense.predict.files:run"),
+    "convert-weights": (
+        "convert or inspect a checkpoint",
+        _add_convert_weights,
+        "convnext_dense.weights.command:run",
+    ),
     "prepare-data": ("get or make a data set", _add_prepare_data, "convnext_dense.data.prepare:run"),
     "check-data": ("find what is wrong with a data set", _add_check_data, "convnext_dense.data.check:run"),
     "new-config": ("write a config for a data set", _add_new_config, "convnext_dense.data.new_config:run"),

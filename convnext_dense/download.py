@@ -56,7 +56,7 @@ class _Wanted:
         if self.size is not None and actual != self.size:
             return f"its size is {actual} bytes instead of {self.size}"
         algorithm, expected = self.digest or ("", "")
-        if algorithm and (found := file_digest(path, algorithm)) != expected:
+        if algorithm and not (found := file_digest(path, algorithm)).startswith(expected):
             return f"its {algorithm.upper()} is {found} instead of {expected}"
         return None
 
@@ -79,7 +79,7 @@ def download(
     Args:
         url: An http or https address.
         target: The file to write; its folder is made.
-        sha256: Expected SHA-256, hexadecimal.
+        sha256: Expected SHA-256, hexadecimal; its first digits where the publisher gives no more.
         sha1: Expected SHA-1, for files whose publisher gives nothing better; `sha256` goes first.
         size: Expected size in bytes.
         label: The file's name in progress and messages; the target's name by default.
@@ -108,6 +108,11 @@ def download(
     except OSError as error:
         _disk_trouble(wanted, error)
     return target
+
+
+def verify(file: Path, *, sha256: str | None) -> None:
+    """Raise a UserError if a file's SHA-256 does not begin with the given digits, if any are given."""
+    _already_there(_Wanted("", file, file.name, None, ("sha256", sha256.lower()) if sha256 else None))
 
 
 def _already_there(wanted: _Wanted) -> bool:

@@ -23,6 +23,7 @@ from .config import adapt_to_cpu, load_config, use_amp, walk_dicts
 from .distributed import check_launcher, init_cpu_process_group, leave_process_group
 from .fine_tune import add_fine_tuning
 from .libraries import load_libraries
+from .loaders import closed_loaders
 from .preflight import check_data, check_not_empty, check_weights
 from .progress import stopped_progress
 
@@ -30,12 +31,14 @@ from .progress import stopped_progress
 _TOOL_HOOKS = ({"type": "ProgressHook"}, {"type": "MetricsFileHook"}, {"type": "BroadcastBuffersHook"})
 
 
+@closed_loaders()
 def train(args: argparse.Namespace) -> None:
     """Run `tools/train.py`: check, build, train, and say where the results are."""
     _train(args)
     leave_process_group()
 
 
+@closed_loaders()
 def test(args: argparse.Namespace) -> None:
     """Run `tools/test.py`: evaluate a checkpoint on the config's test set."""
     _test(args)

@@ -95,7 +95,8 @@ class ConvNeXt(BaseModule):
             its output norm: no gradients, and `train()` leaves them in evaluation mode. 0 freezes nothing.
         with_cp: Recompute each block in the backward pass instead of keeping its activations.
         init_cfg: mmengine's initialisation config. `dict(type='Pretrained', checkpoint=...)` reads any
-            ConvNeXt checkpoint through `convnext_dense.load_weights`, which refuses one that does not fit.
+            ConvNeXt checkpoint through `convnext_dense.load_weights`, which refuses one that does not fit;
+            with `norm3_from_classifier=True` the last output's norm starts from the classifier's.
 
     Attributes:
         out_channels: Channels of each returned map.
@@ -166,12 +167,13 @@ class ConvNeXt(BaseModule):
             print_log("ConvNeXt: init_weights was called before; left as it is", "current", logging.WARNING)
             return
         self.reset_parameters()
-        cfgs, sources = split_init_cfg(self.init_cfg, "ConvNeXt, argument `init_cfg`")
+        cfgs, pretrained = split_init_cfg(self.init_cfg, "ConvNeXt, argument `init_cfg`")
         initialize(self, cfgs)
-        for source in sources:
+        for source, from_classifier in pretrained:
             from ..weights import load_weights  # deferred: it needs the backbone
 
-            print_log(str(load_weights(self, source)), "current")
+            report = load_weights(self, source, norm3_from_classifier=from_classifier)
+            print_log(str(report), "current")
         self.is_init = True
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

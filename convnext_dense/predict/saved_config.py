@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from ..engine.config import load_config, walk_dicts
 from ..engine.libraries import load_libraries
 from ..errors import UserError, did_you_mean
+from ..weights.published import find_published
 from .guard import SCOPES, check_built_from, import_named
 
 _NAME_ONE = "name the config file that the checkpoint was trained with: --config CONFIG"
@@ -63,10 +64,12 @@ def find_config(
         return _from_json(meta["config_json"], f"{path}, meta['config_json']")
     if beside.is_file():
         return _from_json(_read(beside), str(beside))
+    published = find_published(path)
+    recipe = published.recipe if published else None
     what = "there is no config in the checkpoint or beside it"
     if "cfg" in meta:
         what = "the checkpoint holds its config as Python code only, which is not run"
-    raise UserError(what, str(path), _NAME_ONE)
+    raise UserError(what, str(path), f"name its recipe: --config {recipe}" if recipe else _NAME_ONE)
 
 
 def _trusted(cfg: Config, where: str) -> PredictConfig:

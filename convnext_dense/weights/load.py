@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..models.convnext import ConvNeXt
 from .families import Weights, arch_name, map_convnext
+from .published import find_published
 from .read import read_state_dict
 from .report import (
     Misfit,
@@ -59,7 +61,6 @@ class _Plan:
     """What goes where: all by the whole model's names but `unexpected`, which are the file's."""
 
     fills: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # the model's, the file's
-    reshaped: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     reinitialised: dict[str, str] = field(default_factory=dict)  # name → both shapes
     unexpected: list[str] = field(default_factory=list)
@@ -75,13 +76,15 @@ def load_weights(
     """Load a checkpoint into a backbone or a whole model, or refuse it and leave the model as it is.
 
     Every backbone tensor of the model must be filled and every backbone tensor of the file used, with equal
-    shapes; dimensions of size 1 may differ (GRN). A ConvNeXt's output norms may be missing on either side:
-    classification files have none. Values are cast to the model's dtype.
+    shapes once they are brought to the original ones (`shapes.py`). A ConvNeXt's output norms may be missing
+    on either side: classification files have none. Values are cast to the model's dtype. The licence of
+    published weights is logged.
 
     Args:
         model: A ConvNeXt, a detector or segmentor with a `backbone`, or any other module, whose own names the
             file must then have. Wrappers for distribution and test-time augmentation are looked through.
-        source: A file (`.pth`, `.pt`, `.bin`, `.safetensors`), a Hugging Face folder, a URL or a state dict.
+        source: A file (`.pth`, `.pt`, `.bin`, `.safetensors`), a Hugging Face folder, a URL, the short name
+            of published weights (`convnext_tiny_1k`, see `published.py`) or a state dict.
         heads: What to do with tensors outside the backbone. `report`: load those that fit, leave the others
             as they are, report and log them. `require`: every parameter and buffer of the model must be
             filled.
@@ -105,11 +108,13 @@ def load_weights(
     plan = _Plan()
     _plan_backbone(plan, target, weights, label)
     _plan_heads(plan, target, weights)
-    report = _report(plan, weights, label)
+    report = _report(plan, target, weights, label)
     if heads == "require" and (report.missing or report.reinitialised):
         raise refuse_incomplete(report, plan.reinitialised)
     _check_values(plan, label)
     _apply(plan)
+    if report.licence:
+        print_log(f"licence of the weights {Path(label).name}: {report.licence}", "current")
     return report
 
 
@@ -179,7 +184,7 @@ def _with_norm3(weights: Weights, label: str) -> Weights:
             "leave out norm3_from_classifier, or give a classification checkpoint",
         )
     heads = {name: tensor for name, tensor in weights.heads.items() if not name.startswith("norm.")}
-    return Weights(weights.family, weights.arch, {**weights.backbone, **norm}, heads)
+    return replace(weights, backbone={**weights.backbone, **norm}, heads=heads)
 
 
 def _plan_backbone(plan: _Plan, target: _Target, weights: Weights, label: str) -> None:
@@ -189,7 +194,7 @@ def _plan_backbone(plan: _Plan, target: _Target, weights: Weights, label: str) -
     for name, own in target.backbone.items():
         given = weights.backbone.get(name)
         if given is not None and _fits(own, given):
-            _fill(plan, target.prefix + name, own, given)
+            plan.fills[target.prefix + name] = (own, given)
             used.add(name)
         elif target.may_lack(name):
             plan.missing += [] if name.endswith(_COUNTER) else [target.prefix + name]
@@ -217,40 +222,30 @@ def _plan_heads(plan: _Plan, target: _Target, weights: Weights) -> None:
             shapes = f"{tuple(given[name].shape)} in the file, {tuple(own.shape)} in the model"
             plan.reinitialised[name] = f"{name} {shapes}"
         else:
-            _fill(plan, name, own, given[name])
+            plan.fills[name] = (own, given[name])
     plan.unexpected += [name for name in given if name not in target.heads]
 
 
-def _fill(plan: _Plan, name: str, own: Tensor, given: Tensor) -> None:
-    if own.shape != given.shape:
-        plan.reshaped.append(name)
-        given = given.reshape(own.shape)
-    plan.fills[name] = (own, given)
-
-
 def _fits(own: Tensor, given: Tensor) -> bool:
-    same_kind = own.is_floating_point() == given.is_floating_point()
-    return same_kind and _proper(own.shape) == _proper(given.shape)
-
-
-def _proper(shape: Iterable[int]) -> list[int]:
-    return [size for size in shape if size != 1]
+    return own.is_floating_point() == given.is_floating_point() and own.shape == given.shape
 
 
 def _layer(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _report(plan: _Plan, weights: Weights, label: str) -> WeightReport:
+def _report(plan: _Plan, target: _Target, weights: Weights, label: str) -> WeightReport:
+    published = find_published(label)
     return WeightReport(
         source=label,
         family=weights.family,
         arch=arch_name(weights.arch).strip("'") if weights.arch else None,
         loaded=tuple(plan.fills),
-        reshaped=tuple(plan.reshaped),
+        reshaped=tuple(n for n in plan.fills if n.removeprefix(target.prefix) in weights.reshaped),
         missing=tuple(plan.missing),
         reinitialised=tuple(plan.reinitialised),
         unexpected=tuple(plan.unexpected),
+        licence=str(published.licence) if published else None,
     )
 
 

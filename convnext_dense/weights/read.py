@@ -27,8 +27,8 @@ _FOLDER_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-#: Keys under which checkpoints nest their state dict.
-_CONTAINERS = ("state_dict", "model", "model_ema")
+#: Keys under which checkpoints nest their state dict, the preferred first.
+_CONTAINERS = ("state_dict", "model", "model_ema", "state_dict_ema", "teacher")
 #: What distributed training and compilation put before every name.
 _WRAPPERS = ("module.", "_orig_mod.")
 
@@ -98,30 +98,44 @@ def read_state_dict(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[
     Raises:
         UserError: As `read_checkpoint`, or there is no tensor in it.
     """
-    is_mapping = isinstance(source, Mapping)
-    content = source if isinstance(source, Mapping) else read_checkpoint(source, mmap=True)
-    state = _unwrap(content)
-    if not state:
-        keys = shorten([str(key) for key in content]) or "nothing"
-        raise UserError(
-            f"the checkpoint holds no weights, but {keys}",
-            "the given state dict" if is_mapping else os.fspath(source),  # type: ignore[arg-type]
-            "give a checkpoint with tensors at its top level or under " + ", ".join(_CONTAINERS),
-        )
-    return state
+    if isinstance(source, Mapping):
+        return unwrap(source, "the given state dict")[0]
+    return unwrap(read_checkpoint(source, mmap=True), os.fspath(source))[0]
 
 
-def _unwrap(content: Mapping[Any, Any]) -> dict[str, Tensor]:
-    while not any(isinstance(value, Tensor) for value in content.values()):
-        nested = (content.get(key) for key in _CONTAINERS)
-        found = next((value for value in nested if isinstance(value, Mapping) and value), None)
-        if found is None:
-            return {}
-        content = found
+def unwrap(content: Mapping[Any, Any], label: str) -> tuple[dict[str, Tensor], list[str]]:
+    """Take a checkpoint's tensors out of what they are nested in.
+
+    Args:
+        content: As `read_checkpoint` returns it.
+        label: What to call the checkpoint in an error.
+
+    Returns:
+        The tensors by name, and the keys and prefixes that were around them.
+
+    Raises:
+        UserError: There is no tensor.
+    """
+    top, around = content, []
+    while key := next((key for key in _CONTAINERS if _is_filled(content.get(key))), None):
+        content = content[key]
+        around.append(key)
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     while prefix := next((w for w in _WRAPPERS if any(name.startswith(w) for name in state)), None):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+        around.append(prefix)
+    if not state:
+        keys = shorten([str(key) for key in top]) or "nothing"
+        raise UserError(
+            f"the checkpoint holds no weights, but {keys}",
+            label,
+            "give a checkpoint with tensors at its top level or under " + ", ".join(_CONTAINERS),
+        )
+    return state, around
+
+
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value)
 
 
 def _file_of_folder(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..models.arch import Arch
 from ..models.convnext import ConvNeXt
-from .families import Weights, arch_name, map_convnext
+from .families import FAMILIES, Weights, arch_name, map_convnext
 from .resolve import shorten
 
 _LAYER_SCALE = re.compile(r"stages\.\d+\.\d+\.gamma")
@@ -33,6 +33,7 @@ class WeightReport:
         reinitialised: The model's head tensors that keep their values since the file's do not fit, e.g. for
             another number of classes.
         unexpected: The file's tensors that the model has no place for: a classifier, other heads.
+        licence: The licence of published weights; None of others.
     """
 
     source: str
@@ -43,6 +44,7 @@ class WeightReport:
     missing: tuple[str, ...]
     reinitialised: tuple[str, ...]
     unexpected: tuple[str, ...]
+    licence: str | None = None
 
     def __str__(self) -> str:
         rows = [
@@ -151,11 +153,17 @@ def refuse_other(model_name: str, weights: Weights, misfit: Misfit, source: str)
 
 
 def refuse_unknown(net: ConvNeXt, state: Mapping[str, Tensor], source: str) -> UserError:
+    """Say that a file holds no ConvNeXt, where the model is one."""
+    return refuse_no_convnext(state, source, f"; the model is {_size(net.arch)}")
+
+
+def refuse_no_convnext(state: Mapping[str, Tensor], source: str, wanted: str = "") -> UserError:
     """Say that a file holds no ConvNeXt at all."""
+    known = ", ".join(family.name for family in FAMILIES)
     return UserError(
-        f"the checkpoint holds no ConvNeXt of a known family; the model is {_size(net.arch)}",
+        f"the checkpoint holds no ConvNeXt of a known family{wanted}",
         f"{source}{_NEXT_LINE}its tensors ({len(state)}): {_keys(state)}",
-        "give a ConvNeXt checkpoint: an original V1 or V2 file, one of Hugging Face, or one of this toolkit",
+        f"give a ConvNeXt checkpoint of one of these families: {known}",
     )
 
 

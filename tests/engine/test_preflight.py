@@ -70,5 +70,5 @@ def test_weights_that_cannot_be_had_stop_the_run_before_it_starts(tmp_path, monk
     backbone = dict(type="ConvNeXt", init_cfg=dict(type="Pretrained", checkpoint=url))
     with pytest.raises(UserError) as error:
         check_weights(Config(dict(model=dict(backbone=backbone))))
-    assert str(tmp_path / "weights/convnext_base_1k_224.pth") in error.value.fix
+    assert str(tmp_path / "weights/127.0.0.1_9/convnext_base_1k_224.pth") in error.value.fix
     assert "model.backbone.init_cfg=None" in error.value.fix

@@ -136,3 +136,14 @@ def test_images_smaller_than_the_last_stride_are_refused():
     assert toy()(torch.randn(1, 3, 32, 33))[3].shape[2:] == (1, 1)
     (finest,) = toy(out_indices=(0,))(torch.randn(1, 3, 20, 7))
     assert finest.shape[2:] == (5, 1)
+
+
+def test_the_last_norm_can_start_from_the_classifiers(tmp_path):
+    body = {n: t for n, t in ConvNeXt(TOY_V1).state_dict().items() if not n.startswith("norm")}
+    norm = {"norm.weight": torch.full((TOY_V1["dims"][3],), 3.0), "norm.bias": torch.zeros(TOY_V1["dims"][3])}
+    torch.save({"model": body | norm}, tmp_path / "net.pth")
+    cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "net.pth"))
+    for asked, expected in ((False, 1.0), (True, 3.0)):
+        net = ConvNeXt(TOY_V1, init_cfg=dict(**cfg, norm3_from_classifier=asked))
+        net.init_weights()
+        assert torch.equal(net.norm3.weight, torch.full_like(net.norm3.weight, expected))

@@ -164,3 +164,12 @@ def test_a_file_beside_that_is_no_config_is_named(segmentor, workplace, text, me
     with pytest.raises(UserError, match=message) as error:
         Predictor("model.pth")
     assert "config.json" in error.value.where
+
+
+def test_a_published_model_is_told_its_recipe(tmp_path):
+    """The original repository's files hold no config."""
+    file = tmp_path / "upernet_convnext_tiny_1k_512x512.pth"
+    torch.save({"state_dict": {"a": torch.ones(1)}, "meta": {"CLASSES": ("wall",)}}, file)
+    with pytest.raises(UserError, match="there is no config in the checkpoint") as caught:
+        Predictor(file)
+    assert caught.value.fix == "name its recipe: --config configs/upernet_convnext_t.py"

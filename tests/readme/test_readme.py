@@ -58,6 +58,17 @@ def folder(tmp_path_factory):
     return folder
 
 
+def save_tiny(path):
+    """Write what the published file of ConvNeXt-T holds, untrained."""
+    from convnext_dense import ConvNeXt
+
+    state = ConvNeXt(arch="tiny", layer_scale_init_value=1.0).state_dict()
+    state = {name: tensor for name, tensor in state.items() if not re.match(r"norm\d", name)}
+    state |= {"norm.weight": torch.ones(768), "norm.bias": torch.zeros(768)}
+    state |= {"head.weight": torch.zeros(1000, 768), "head.bias": torch.zeros(1000)}
+    torch.save({"model": state}, path)
+
+
 def run(command, folder):
     words = shlex.split(command)
     words = [sys.executable if word == "python" else word for word in words]
@@ -118,6 +129,18 @@ def test_make_targets_exist(target):
     assert ("pytest" if target == "test" else "tools/demo.sh") in result.stdout
 
 
+def test_commands_on_weights(tmp_path):
+    """In the README's order, in a folder with a file of the name that they give."""
+    commands = [c for c in COMMANDS if "convert_weights.py" in c]
+    assert len(commands) == 4
+    (tmp_path / "tools").symlink_to(ROOT / "tools")
+    save_tiny(tmp_path / "convnext_tiny_1k_224.pth")
+    for command in commands:
+        run(command, tmp_path)
+    assert (tmp_path / "convnext_tiny" / "config.json").exists()
+    assert (tmp_path / "convnext_tiny_timm.safetensors").exists()
+
+
 def test_every_command_is_known_to_a_test():
     known = re.compile(r"make (demo|test)$|source \.venv/bin/activate$|(python )?tools/\w+\.(py|sh) ")
     assert [command for command in COMMANDS if not known.match(command)] == []
@@ -141,12 +164,8 @@ def test_installing_into_an_environment_of_ones_own():
 
 
 def test_python_example_of_weights(tmp_path, monkeypatch, capsys):
-    from convnext_dense import ConvNeXt
-
     monkeypatch.chdir(tmp_path)
-    state = ConvNeXt(arch="tiny", layer_scale_init_value=1.0).state_dict()
-    state = {name: tensor for name, tensor in state.items() if not re.match(r"norm\d", name)}
-    torch.save({"model": state}, "convnext_tiny_1k_224.pth")
+    save_tiny("convnext_tiny_1k_224.pth")
     (example,) = (block for block in blocks("python") if "load_weights" in block)
     names = {}
     exec(compile(example, "README.md", "exec"), names)

@@ -18,6 +18,9 @@ from transformers import (
     ConvNextV2Config,
     ConvNextV2ForImageClassification,
     ConvNextV2Model,
+    DINOv3ConvNextBackbone,
+    DINOv3ConvNextConfig,
+    DINOv3ConvNextModel,
 )
 
 from convnext_dense.weights import load_weights
@@ -67,6 +70,32 @@ def test_classifiers_give_the_same_last_map(tmp_path: Path, name: str) -> None:
     expected = body(images()).last_hidden_state  # before the final norm
     net.norm3 = nn.Identity()
     torch.testing.assert_close(net(images())[-1], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("file", ["saved", "in memory"])
+@pytest.mark.parametrize("norm3_from_classifier", [False, True])
+def test_dinov3_gives_the_same_maps(tmp_path: Path, file: str, norm3_from_classifier: bool) -> None:
+    """Its backbone returns maps without norms, its model the last one normed. Names in memory have a prefix.
+
+    The expected values in transformers' conversion script come from the gated weights, so that they apply to
+    those alone.
+    """
+    model, _ = _hf((DINOv3ConvNextModel, DINOv3ConvNextConfig, V1), layer_norm_eps=1e-6)
+    theirs = DINOv3ConvNextBackbone(DINOv3ConvNextConfig(**SIZES, out_features=STAGES)).eval()
+    theirs.model.load_state_dict(model.model.state_dict())
+    model.save_pretrained(tmp_path)
+    net = backbone(V1)
+    given = tmp_path if file == "saved" else model.state_dict()
+    report = load_weights(net, given, norm3_from_classifier=norm3_from_classifier)
+    assert report.family == "Hugging Face DINOv3"
+    if norm3_from_classifier:
+        expected = model(images()).last_hidden_state[:, 1:]  # (B, h·w, C), the pooled token first
+        torch.testing.assert_close(
+            net(images())[-1].flatten(2).transpose(1, 2), expected, rtol=1e-5, atol=1e-5
+        )
+    for i in range(4):
+        setattr(net, f"norm{i}", nn.Identity())
+    torch.testing.assert_close(net(images()), theirs(images()).feature_maps, rtol=1e-5, atol=1e-5)
 
 
 def test_final_norm_of_a_classifier(tmp_path: Path) -> None:

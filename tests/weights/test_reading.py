@@ -29,7 +29,7 @@ def _error(source: object) -> UserError:
     return caught.value
 
 
-class _Payload:
+class Payload:
     """Writes a file when it is unpickled."""
 
     def __init__(self, marker: Path) -> None:
@@ -61,7 +61,7 @@ def _plain_pickle(content: object, path: Path) -> None:
 def test_a_payload_never_runs(tmp_path: Path, write: Callable[[object, Path], None], place: str) -> None:
     marker, file = tmp_path / "ran", tmp_path / "hostile.pth"
     state: dict[str, Any] = dict(state_of(backbone()))
-    payload = _Payload(marker)
+    payload = Payload(marker)
     contents = {
         "beside": {"model": state, "optimizer": payload},
         "inside": {"model": state | {"stages.0.0.gamma": payload}},
@@ -86,7 +86,7 @@ def test_the_environment_cannot_switch_the_safety_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    file = save({"model": _Payload(tmp_path / "ran")}, tmp_path / "hostile.pth")
+    file = save({"model": Payload(tmp_path / "ran")}, tmp_path / "hostile.pth")
     assert "builtins.eval" in _error(file).what
     assert not (tmp_path / "ran").exists()
 

@@ -12,85 +12,26 @@ import transformers
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from torch import nn
-from transformers import ConvNextConfig, UperNetConfig, UperNetForSemanticSegmentation
 
 import convnext_dense.register  # noqa: F401
 from convnext_dense import UserError
 from convnext_dense.weights import load_weights
 
-from .toys import V1, assert_same, backbone, classifier_state, images, randomise, save, state_of
+from .segmentors import RESNET, hugging_face_upernet, segmentor
+from .toys import assert_same, backbone, classifier_state, images, randomise, save, state_of
 
 transformers.utils.logging.disable_progress_bar()
-CLASSES = 7
-RESNET = {
-    "type": "mmseg.ResNet",
-    "depth": 18,
-    "base_channels": 4,
-    "stem_channels": 4,
-    "norm_cfg": {"type": "BN"},
-}
-
-
-def _segmentor(classes: int = CLASSES, encoder: dict | None = None, width: int = 16) -> nn.Module:
-    import mmseg.models  # noqa: F401
-
-    channels = list(V1["dims"]) if encoder is None else [4, 8, 16, 32]
-    common = {
-        "num_classes": classes,
-        "norm_cfg": {"type": "BN"},
-        "align_corners": False,
-        "dropout_ratio": 0.1,
-    }
-    model = MODELS.build(
-        {
-            "type": "mmseg.EncoderDecoder",
-            "backbone": encoder or {"type": "ConvNeXt", "arch": V1},
-            "decode_head": {
-                "type": "mmseg.UPerHead",
-                "in_channels": channels,
-                "in_index": [0, 1, 2, 3],
-                "pool_scales": (1, 2, 3, 6),
-                "channels": width,
-                **common,
-            },
-            "auxiliary_head": {
-                "type": "mmseg.FCNHead",
-                "in_channels": channels[2],
-                "in_index": 2,
-                "channels": 12,
-                "num_convs": 1,
-                "concat_input": False,
-                **common,
-            },
-        }
-    )
-    return model.eval()
 
 
 @pytest.fixture
 def hugging_face(tmp_path: Path) -> tuple[nn.Module, Path]:
     """Return Hugging Face's UperNet and the folder that it was saved in."""
-    config = ConvNextConfig(
-        depths=list(V1["depths"]),
-        hidden_sizes=list(V1["dims"]),
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
-    theirs = UperNetForSemanticSegmentation(
-        UperNetConfig(
-            backbone_config=config,
-            hidden_size=16,
-            auxiliary_in_channels=V1["dims"][2],
-            auxiliary_channels=12,
-            num_labels=CLASSES,
-        )
-    )
-    randomise(theirs).save_pretrained(tmp_path / "upernet")
-    return theirs, tmp_path / "upernet"
+    return hugging_face_upernet(tmp_path / "upernet"), tmp_path / "upernet"
 
 
 def test_hugging_face_upernet_gives_the_same_logits(hugging_face: tuple[nn.Module, Path]) -> None:
     theirs, folder = hugging_face
-    ours = _segmentor()
+    ours = segmentor()
     report = load_weights(ours, folder, heads="require")
     assert report.family == "Hugging Face UperNet"
     assert not (report.missing or report.unexpected or report.reinitialised)
@@ -111,9 +52,9 @@ def test_hugging_face_upernet_into_a_backbone(hugging_face: tuple[nn.Module, Pat
 
 
 def test_a_segmentor_comes_back_exactly(tmp_path: Path) -> None:
-    source = randomise(_segmentor())
+    source = randomise(segmentor())
     file = save({"state_dict": state_of(source), "meta": {"iter": 3}}, tmp_path / "iter_3.pth")
-    ours = _segmentor()
+    ours = segmentor()
     report = load_weights(ours, file, heads="require")
     assert_same(ours, source.state_dict())
     assert report.family == "OpenMMLab"
@@ -127,7 +68,7 @@ def test_a_segmentor_comes_back_exactly(tmp_path: Path) -> None:
 def test_a_head_with_other_classes_is_left_reported_and_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    source, ours = randomise(_segmentor(classes=150)), randomise(_segmentor(classes=19), seed=5)
+    source, ours = randomise(segmentor(classes=150)), randomise(segmentor(classes=19), seed=5)
     before = state_of(ours)
     logged: list[str] = []
     monkeypatch.setattr(
@@ -149,7 +90,7 @@ def test_a_head_with_other_classes_is_left_reported_and_logged(
 
 def test_a_layer_is_never_filled_in_part() -> None:
     """With another width, the classifier's bias would fit by chance."""
-    source, ours = randomise(_segmentor()), randomise(_segmentor(width=8), seed=5)
+    source, ours = randomise(segmentor()), randomise(segmentor(width=8), seed=5)
     bias = ours.decode_head.conv_seg.bias.clone()
     report = load_weights(ours, state_of(source))
     assert "decode_head.conv_seg.bias" in report.reinitialised
@@ -158,7 +99,7 @@ def test_a_layer_is_never_filled_in_part() -> None:
 
 
 def test_a_backbone_file_leaves_the_heads_as_they_are(tmp_path: Path) -> None:
-    source, ours = randomise(backbone()), randomise(_segmentor(), seed=5)
+    source, ours = randomise(backbone()), randomise(segmentor(), seed=5)
     before = state_of(ours)
     file = save({"model": classifier_state(source)}, tmp_path / "net.pth")
     report = load_weights(ours, file)
@@ -173,9 +114,9 @@ def test_a_backbone_file_leaves_the_heads_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["backbone only", "other classes"])
 def test_what_a_test_needs_must_be_there(kind: str) -> None:
-    ours = randomise(_segmentor(), seed=5)
+    ours = randomise(segmentor(), seed=5)
     before = state_of(ours)
-    given = classifier_state(backbone()) if kind == "backbone only" else state_of(_segmentor(classes=19))
+    given = classifier_state(backbone()) if kind == "backbone only" else state_of(segmentor(classes=19))
     with pytest.raises(UserError) as caught:
         load_weights(ours, given, heads="require")
     assert_same(ours, before)
@@ -192,9 +133,9 @@ def test_what_a_test_needs_must_be_there(kind: str) -> None:
 
 
 def test_counters_of_batch_norm_may_be_missing() -> None:
-    source = randomise(_segmentor())
+    source = randomise(segmentor())
     state = {name: t for name, t in state_of(source).items() if not name.endswith("num_batches_tracked")}
-    ours = _segmentor()
+    ours = segmentor()
     load_weights(ours, state, heads="require")
     assert torch.equal(
         ours.decode_head.bottleneck.bn.running_var, source.decode_head.bottleneck.bn.running_var
@@ -202,9 +143,9 @@ def test_counters_of_batch_norm_may_be_missing() -> None:
 
 
 def test_a_misfit_backbone_leaves_the_whole_model_as_it_is() -> None:
-    ours = randomise(_segmentor(), seed=5)
+    ours = randomise(segmentor(), seed=5)
     before = state_of(ours)
-    state = state_of(randomise(_segmentor()))
+    state = state_of(randomise(segmentor()))
     del state["backbone.stages.3.0.pwconv2.weight"]
     with pytest.raises(UserError, match=r"stages\.3\.0\.pwconv2\.weight \(32, 128\)"):
         load_weights(ours, state)
@@ -214,9 +155,9 @@ def test_a_misfit_backbone_leaves_the_whole_model_as_it_is() -> None:
 def test_wrappers_are_looked_through() -> None:
     from mmseg.models import SegTTAModel
 
-    state = state_of(randomise(_segmentor()))
+    state = state_of(randomise(segmentor()))
     for wrap in (lambda model: SegTTAModel(module=model), torch.compile):
-        model = _segmentor()
+        model = segmentor()
         load_weights(wrap(model), state, heads="require")
         assert_same(model, state)
 
@@ -227,22 +168,22 @@ def test_an_unknown_choice_for_heads() -> None:
 
 
 def test_another_backbone_goes_by_its_own_names() -> None:
-    source, ours = randomise(_segmentor(encoder=RESNET)), _segmentor(encoder=RESNET)
+    source, ours = randomise(segmentor(encoder=RESNET)), segmentor(encoder=RESNET)
     report = load_weights(ours, state_of(source), heads="require")
     assert_same(ours, source.state_dict())
     assert report.arch is None
 
     imagenet = state_of(source.backbone) | {"fc.weight": torch.ones(5, 32), "fc.bias": torch.ones(5)}
-    ours, net = _segmentor(encoder=RESNET), MODELS.build(RESNET)
+    ours, net = segmentor(encoder=RESNET), MODELS.build(RESNET)
     for model, body in ((ours, ours.backbone), (net, net)):
         report = load_weights(model, imagenet)
         assert report.unexpected == ("fc.weight", "fc.bias")
         assert_same(body, source.backbone.state_dict())
-    load_weights(net, state_of(_segmentor(encoder=RESNET)))
+    load_weights(net, state_of(segmentor(encoder=RESNET)))
 
 
 def test_another_backbone_must_be_covered_as_well() -> None:
-    model = _segmentor(encoder=RESNET)
+    model = segmentor(encoder=RESNET)
     state = state_of(model.backbone)
     state["layer5.0.conv1.weight"] = state.pop("layer4.0.conv1.weight")
     for given in (state, state_of(backbone())):
