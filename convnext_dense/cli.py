@@ -41,6 +41,40 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
+def _add_fine_tuning(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("fine-tuning")
+    group.add_argument(
+        "--keep-class-rows",
+        action="store_true",
+        help="with --load-from: keep the heads' rows of classes with the same name as the checkpoint's",
+    )
+    group.add_argument(
+        "--frozen-stages",
+        type=int,
+        choices=range(5),
+        metavar="0-4",
+        help="train none of the backbone's first stages",
+    )
+    group.add_argument(
+        "--ema",
+        type=float,
+        metavar="MOMENTUM",
+        help="average the weights over about 1/MOMENTUM steps, and evaluate and save the average",
+    )
+    group.add_argument(
+        "--early-stopping", type=int, metavar="N", help="stop when N evaluations in a row are no better"
+    )
+    group.add_argument(
+        "--repeat-rare",
+        type=float,
+        metavar="SHARE",
+        help="detection: repeat images with classes that fewer than this share of the images show",
+    )
+    group.add_argument(
+        "--class-weights", action="store_true", help="segmentation: weigh rare classes more in the loss"
+    )
+
+
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="config file, e.g. configs/upernet_convnext_b.py")
     parser.add_argument(
@@ -53,11 +87,25 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--load-from", metavar="PATH", help="start from the weights of a checkpoint (a new run)"
     )
+    parser.add_argument("--skip-check", action="store_true", help="train without a look at the data first")
     parser.add_argument("--amp", action="store_true", help="mixed precision (fp16)")
     parser.add_argument("--compile", action="store_true", help="torch.compile the backbone")
     parser.add_argument(
         "--auto-scale-lr", action="store_true", help="scale the learning rate with the total batch size"
     )
+    parser.add_argument(
+        "--auto-scale",
+        action="store_true",
+        help="adapt the recipe to the number of GPUs: accumulate gradients up to the published batch, "
+        "keep the samples of the schedule, and say what was changed",
+    )
+    parser.add_argument(
+        "--auto-scale-norm",
+        choices=("BN", "GN"),
+        default="BN",
+        help="with --auto-scale, what replaces SyncBN in one process (default: BN)",
+    )
+    _add_fine_tuning(parser)
     _add_common(parser)
 
 
@@ -136,6 +184,46 @@ def _add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
+def _add_convert_data(parser: argparse.ArgumentParser) -> None:
+    from .data.convert import add_arguments
+
+    add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_check_data(parser: argparse.ArgumentParser) -> None:
+    from .data.check import add_arguments
+
+    add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_new_config(parser: argparse.ArgumentParser) -> None:
+    from .data.new_config import add_arguments
+
+    add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _add_browse_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="config file, e.g. configs/custom/mine.py")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="train", help="default: train")
+    parser.add_argument(
+        "--number", type=int, default=12, metavar="N", help="samples, spread over the data set (default: 12)"
+    )
+    parser.add_argument(
+        "--views", type=int, default=2, metavar="K", help="augmented forms of each (default: 2)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the augmentation (default: 0)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder (default: work_dirs/<config name>/browse/<split>)"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_CFG_OPTIONS_HELP
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
 #: verb → (what it does, adds its arguments, "module:function" that runs it)
 _VERBS = {
     "train": ("train a model", _add_train, "convnext_dense.engine.launch:train"),
@@ -146,8 +234,16 @@ _VERBS = {
         _add_convert_weights,
         "convnext_dense.weights.command:run",
     ),
-    "benchmark": ("time the operators against mmcv's", _add_benchmark, "convnext_dense.benchmark:run"),
     "prepare-data": ("get or make a data set", _add_prepare_data, "convnext_dense.data.prepare:run"),
+    "check-data": ("find what is wrong with a data set", _add_check_data, "convnext_dense.data.check:run"),
+    "new-config": ("write a config for a data set", _add_new_config, "convnext_dense.data.new_config:run"),
+    "browse-data": ("draw augmented samples", _add_browse_data, "convnext_dense.report.browse:run"),
+    "convert-data": (
+        "convert annotations to COCO JSON or label maps",
+        _add_convert_data,
+        "convnext_dense.data.convert:run",
+    ),
+    "benchmark": ("time the operators against mmcv's", _add_benchmark, "convnext_dense.benchmark:run"),
 }
 
 
@@ -159,7 +255,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"convnext-dense {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, (summary, add_arguments, target) in _VERBS.items():
-        sub = verbs.add_parser(verb, help=summary, description=summary.capitalize() + ".")
+        sub = verbs.add_parser(verb, help=summary, description=summary[0].upper() + summary[1:] + ".")
         add_arguments(sub)
         sub.set_defaults(target=target)
     return parser
@@ -174,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     module, function = args.target.split(":")
     try:
-        getattr(import_module(module), function)(args)
+        return getattr(import_module(module), function)(args) or 0
     except UserError as error:
         if getattr(args, "debug", False):
             traceback.print_exc()
@@ -184,7 +280,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return 0
 
 
 def _reports() -> bool:

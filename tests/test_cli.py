@@ -25,7 +25,10 @@ def test_importing_the_package_is_light():
     assert result.stdout.split()[0] == "False"
 
 
-@pytest.mark.parametrize("verb", ["train", "test", "predict", "prepare-data"])
+@pytest.mark.parametrize(
+    "verb",
+    ["train", "test", "predict", "prepare-data", "convert-data", "check-data", "browse-data", "new-config"],
+)
 def test_each_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
@@ -47,7 +50,19 @@ def test_debug_shows_the_traceback(capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("tool", ["train.py", "test.py", "predict.py", "prepare_data.py"])
+@pytest.mark.parametrize(
+    "tool",
+    [
+        "train.py",
+        "test.py",
+        "predict.py",
+        "prepare_data.py",
+        "convert_data.py",
+        "check_data.py",
+        "browse_data.py",
+        "new_config.py",
+    ],
+)
 def test_tools_call_the_command_line(tool):
     lines = (ROOT / "tools" / tool).read_text().splitlines()
     code = [line for line in lines if line and not line.startswith(('"""', "import", "from"))]

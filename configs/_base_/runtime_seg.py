@@ -2,7 +2,7 @@
 
 default_scope = "mmseg"
 # All that a stock OpenMMLab tool needs to know of this project.
-custom_imports = dict(imports=["convnext_dense.register"])
+custom_imports = dict(imports=["convnext_dense.register", "convnext_dense.segmentation"])
 
 env_cfg = dict(
     # Training crops and sliding windows have one size, so the search pays for itself.

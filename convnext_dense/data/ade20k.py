@@ -8,16 +8,14 @@ Source: Zhou et al., Scene Parsing through ADE20K Dataset, CVPR 2017.
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from ..download import download
 from ..errors import UserError
-from ..files import file_digest
+from .archives import own_archive, parse_checksum, stems
 from .unpack import open_zip, unpack
 
 RELEASE = "ADEChallengeData2016"
@@ -63,10 +61,10 @@ def prepare_ade20k(
     if not flaws(tree, counts):
         return tree
     if archive is None:
-        known = _parse_checksum(checksum or (CHECKSUM if url == URL else "none"))
+        known = parse_checksum(checksum or (CHECKSUM if url == URL else "none"))
         archive = download(url, tree.parent / f"{RELEASE}.zip", **known)
     else:
-        archive = _own_archive(Path(archive), _parse_checksum(checksum or "none"))
+        archive = own_archive(Path(archive), parse_checksum(checksum or "none"))
     with open_zip(archive) as opened:
         _check_archive(opened, archive, counts)
         unpack(opened, archive, tree.parent, only=RELEASE)
@@ -87,20 +85,20 @@ def flaws(tree: Path, counts: Mapping[str, int] = COUNTS) -> list[str]:
     """
     found = []
     for split, expected in counts.items():
-        stems = {}
+        names = {}
         for kind, suffix in _KINDS.items():
             folder = tree / kind / split
-            stems[kind], empty = _stems(folder, suffix)
-            if len(stems[kind]) != expected:
+            names[kind], empty = stems(folder, suffix)
+            if len(names[kind]) != expected:
                 found.append(
-                    f"{kind}/{split} holds {len(stems[kind]):,} {suffix} files instead of {expected:,}"
+                    f"{kind}/{split} holds {len(names[kind]):,} {suffix} files instead of {expected:,}"
                 )
             if empty:
                 found.append(f"{kind}/{split}/{empty} is empty")
-        unpaired = sorted(stems["images"] ^ stems["annotations"])
-        if unpaired and len(stems["images"]) == len(stems["annotations"]):
+        unpaired = sorted(names["images"] ^ names["annotations"])
+        if unpaired and len(names["images"]) == len(names["annotations"]):
             found.append(f"{split}: {unpaired[0]} and {len(unpaired) - 1} more have no partner")
-        for stem in sorted(stems["annotations"])[:3]:
+        for stem in sorted(names["annotations"])[:3]:
             if not _is_label_map(tree / "annotations" / split / f"{stem}.png"):
                 found.append(f"annotations/{split}/{stem}.png is not an 8-bit label map")
     return found
@@ -130,7 +128,7 @@ def missing_data_help(root: str | Path = "data/ade", counts: Mapping[str, int] =
     ]
     for kind, suffix in _KINDS.items():
         for split, expected in counts.items():
-            number = len(_stems(tree / kind / split, suffix)[0])
+            number = len(stems(tree / kind / split, suffix)[0])
             lines.append(f"    {f'{kind}/{split}/':<25} {expected:>6,} {suffix} files   (found: {number:,})")
     for folder in (tree, tree.parent):
         if wrong := wrong_release(folder):
@@ -144,16 +142,6 @@ def _tree(root: str | Path) -> Path:
     return root if root.name == RELEASE else root / RELEASE
 
 
-def _stems(folder: Path, suffix: str) -> tuple[set[str], str | None]:
-    """Return the names of a folder's files without their suffix, and the name of an empty one."""
-    if not folder.is_dir():
-        return set(), None
-    with os.scandir(folder) as entries:
-        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.name.endswith(suffix)}
-    empty = next((name for name, size in sizes.items() if size == 0), None)
-    return {name.removesuffix(suffix) for name in sizes}, empty
-
-
 def _is_label_map(path: Path) -> bool:
     """Return whether a PNG's header says one channel of 8 bits (grey values or a palette)."""
     with open(path, "rb") as file:
@@ -161,34 +149,6 @@ def _is_label_map(path: Path) -> bool:
     return (
         len(header) == 26 and header[:8] == b"\x89PNG\r\n\x1a\n" and header[24] == 8 and header[25] in (0, 3)
     )
-
-
-def _parse_checksum(checksum: str) -> dict[str, Any]:
-    """Return `sha256:…` as `{"sha256": "…"}`, the argument of `download`; `none` as `{}`."""
-    if checksum == "none":
-        return {}
-    algorithm, _, digest = checksum.lower().partition(":")
-    lengths = {"sha1": 40, "sha256": 64}
-    if algorithm not in lengths or not re.fullmatch(f"[0-9a-f]{{{lengths[algorithm]}}}", digest):
-        raise UserError(
-            f"not a checksum: {checksum!r}",
-            fix="write sha256: and 64 hexadecimal digits, sha1: and 40, or none",
-        )
-    return {algorithm: digest}
-
-
-def _own_archive(archive: Path, known: Mapping[str, str]) -> Path:
-    """Check an archive that the user named."""
-    if not archive.is_file():
-        raise UserError("the archive does not exist", str(archive), "check the path given to --from-archive")
-    for algorithm, digest in known.items():
-        if (found := file_digest(archive, algorithm)) != digest:
-            raise UserError(
-                f"the archive's {algorithm.upper()} is {found} instead of {digest}",
-                str(archive),
-                "download it again",
-            )
-    return archive
 
 
 def _check_archive(opened: zipfile.ZipFile, archive: Path, counts: Mapping[str, int]) -> None:

@@ -13,16 +13,18 @@ Source: Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014; https:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UserError, nearest
+from .class_names import as_classes
 from .coco_annotations import SCORED_AS_THEY_ARE, Masks, check_annotation
 from .coco_records import KEYS, Faults, check_categories, check_ids, check_image, is_complete, load_lists
 from .image_files import Loader, image_fault
+from .quarantine import BAD_IMAGE_KINDS, OnBadImage
 
 _FIX = "correct these records and files; nothing was changed or left out"
 _OR_SKIP = " (faulty='skip' in the data set's config leaves faulty annotations out)"
@@ -40,6 +42,8 @@ class CocoFile:
         annotations: The annotation records of these classes by image id, in the file's order; an image
             without any has an empty list.
         faulty: Ids of annotations to leave out of training; empty unless the reader asked for it.
+        bad_images: File, kind of fault and sentence of the images that cannot be loaded, by image id; empty
+            unless the reader asked for it.
         notices: What the reader ought to know, one line each.
     """
 
@@ -49,6 +53,7 @@ class CocoFile:
     images: Mapping[int, dict[str, Any]]
     annotations: Mapping[int, list[dict[str, Any]]]
     faulty: frozenset[int]
+    bad_images: Mapping[int, tuple[Path, str, str]]
     notices: tuple[str, ...]
 
     @property
@@ -66,6 +71,7 @@ def read_coco(
     faulty: Literal["error", "skip", "keep"] = "error",
     full: bool = False,
     loader: Loader = "cv2",
+    on_bad_image: OnBadImage = "error",
 ) -> CocoFile:
     """Read a COCO annotation file and check all of it.
 
@@ -83,6 +89,7 @@ def read_coco(
         full: Decode every image, too, which takes milliseconds each: finds damage in the middle of a file, as
             far as its format tells (a JPEG with its end in place does not).
         loader: What will load the images: decides on EXIF orientation.
+        on_bad_image: `skip` tells of images that cannot be loaded in `bad_images` instead of raising.
 
     Returns:
         The file's content by image.
@@ -100,9 +107,14 @@ def read_coco(
     for number, image in images.items():
         if is_complete(image, "images") and (fault := check_image(image)):
             faults.add(fault[0], f"image {number}: {fault[1]}")
-    skipped = _check_annotations(annotations.values(), images, categories, masks, faulty, faults)
+    skipped = check_annotations(annotations.values(), images, categories, masks, faulty, faults)
+    bad_images: dict[int, tuple[Path, str, str]] = {}
     if images_dir is not None:
-        _check_files(images, Path(images_dir), loader, full, faults)
+        for number, path, fault in _check_files(images, Path(images_dir), loader, full):
+            if on_bad_image == "skip" and fault[0] in BAD_IMAGE_KINDS:
+                bad_images[number] = (path, *fault)
+            else:
+                faults.add(fault[0], f"image {number}: {fault[1]}")
     faults.raise_if_any(_FIX + (_OR_SKIP if faults.skippable else ""))
     if not images:
         raise UserError("there are no images", str(path), "name another annotation file")
@@ -122,6 +134,7 @@ def read_coco(
         images=images,
         annotations=by_image,
         faulty=frozenset(skipped.ids),
+        bad_images=bad_images,
         notices=tuple(notices),
     )
 
@@ -167,23 +180,7 @@ def classes_of(dataset: Mapping[str, Any]) -> tuple[str, ...] | None:
     return category_names(os.path.join(dataset.get("data_root") or "", dataset["ann_file"]))
 
 
-def as_classes(classes: Any) -> tuple[str, ...]:
-    """Return a config's `classes` as names: a sequence, or a text file of one name per line."""
-    where, example = "metainfo.classes", "write a list: metainfo=dict(classes=['cat', 'dog'])"
-    if isinstance(classes, str):
-        if not Path(classes).is_file():
-            raise UserError(f"classes is the text {classes!r}, not a list of names", where, example)
-        classes = Path(classes).read_text(encoding="utf-8").split("\n")
-        classes = [line.rstrip("\r") for line in classes if line.strip()]
-    names = tuple(classes)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise UserError(f"classes is {classes!r:.60}, not a list of names", where, example)
-    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise UserError(f"classes are repeated: {', '.join(repeated)}", where, "name each class once")
-    return names
-
-
-class _Skipped(Faults):
+class Skipped(Faults):
     """Faults that are told instead of raised, and the annotations that they take out of training."""
 
     def __init__(self, path: Path) -> None:
@@ -191,15 +188,16 @@ class _Skipped(Faults):
         self.ids: set[int] = set()
 
 
-def _check_annotations(
+def check_annotations(
     annotations: Iterable[dict[str, Any]],
     images: Mapping[int, dict],
     categories: Mapping[int, dict],
     masks: Masks,
     faulty: str,
     faults: Faults,
-) -> _Skipped:
-    skipped = _Skipped(faults.path)
+) -> Skipped:
+    """Add the faults of complete annotation records; return those that `faulty` (see `read_coco`) softens."""
+    skipped = Skipped(faults.path)
     for annotation in annotations:
         if not is_complete(annotation, "annotations"):
             continue
@@ -224,8 +222,9 @@ def _wholly_outside(annotation: Mapping[str, Any], images: Mapping[int, dict]) -
 
 
 def _check_files(
-    images: Mapping[int, dict], folder: Path, loader: Loader, full: bool, faults: Faults
-) -> None:
+    images: Mapping[int, dict], folder: Path, loader: Loader, full: bool
+) -> Iterator[tuple[int, Path, tuple[str, str]]]:
+    """Yield id, file and fault of each image file that has one."""
     if not folder.is_dir():
         raise UserError(
             "the folder of the images does not exist",
@@ -240,9 +239,9 @@ def _check_files(
         return image_fault(folder / image["file_name"], size, loader=loader, full=full)  # type: ignore[arg-type]
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for (number, _), fault in zip(named, pool.map(look, named, chunksize=64), strict=True):
+        for (number, image), fault in zip(named, pool.map(look, named, chunksize=64), strict=True):
             if fault:
-                faults.add(fault[0], f"image {number}: {fault[1]}")
+                yield number, folder / image["file_name"], fault
 
 
 def _match_classes(path: Path, classes: Sequence[str] | None, names: Mapping[str, int]) -> tuple[str, ...]:
@@ -281,7 +280,7 @@ def _class_notices(
     return notices
 
 
-def _skip_notices(skipped: _Skipped) -> list[str]:
+def _skip_notices(skipped: Skipped) -> list[str]:
     if not skipped:
         return []
     left_out = f"{len(skipped.ids):,} annotations are left out of training"

@@ -16,6 +16,9 @@ from PIL import Image, UnidentifiedImageError
 #: What loads the images: mmcv with OpenCV or Pillow, or any loader that leaves images as they are stored.
 Loader = Literal["cv2", "pillow", "as_stored"]
 
+#: Names of files that count as images where a folder is searched.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
 _ORIENTATION_TAG = 0x0112
 _TURNED = (5, 6, 7, 8)  #: orientations that exchange width and height
 _TURNED_BY_CV2 = ("JPEG", "MPO", "PNG")
@@ -32,6 +35,13 @@ def loaded_size(image: Image.Image, loader: Loader = "cv2") -> tuple[int, int]:
     if turns and "exif" in image.info and image.getexif().get(_ORIENTATION_TAG, 1) in _TURNED:
         return image.height, image.width
     return image.width, image.height
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Return whether an opened image has an EXIF orientation other than upright; reads the header only."""
+    if image.format == "TIFF":
+        return bool(image.tag_v2.get(_ORIENTATION_TAG, 1) != 1)  # type: ignore[attr-defined]
+    return "exif" in image.info and image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9)
 
 
 def image_fault(

@@ -6,13 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-SHAPES_ROOT, ADE_ROOT = "data/shapes", "data/ade"
+SHAPES_ROOT, ADE_ROOT, COCO_ROOT = "data/shapes", "data/ade", "data/coco"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the data sets as sub-commands of `parser`."""
     kind = argparse.ArgumentDefaultsHelpFormatter
-    sets = parser.add_subparsers(dest="dataset", required=True, metavar="{shapes,ade20k,split}")
+    sets = parser.add_subparsers(dest="dataset", required=True, metavar="{shapes,ade20k,coco,split}")
 
     shapes = sets.add_parser(
         "shapes",
@@ -45,6 +45,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the archive's sha256:… or sha1:…, or none (default: the known one of the publisher's archive)",
     )
 
+    coco = sets.add_parser(
+        "coco",
+        help="download, verify and unpack COCO 2017 (about 20 GB)",
+        description="Bring train2017, val2017 and their annotations to ROOT: download (a broken one goes on "
+        "where it stopped), check, unpack, count. What is complete is left alone.",
+    )
+    coco.add_argument(
+        "--root", default=COCO_ROOT, help=f"folder to download and unpack to (default: {COCO_ROOT})"
+    )
+    coco.add_argument(
+        "--from-archive",
+        nargs="+",
+        default=[],
+        metavar="ZIP",
+        help="use these archives, or those in these folders, and download nothing",
+    )
+    coco.add_argument("--url", help="address of a mirror with zips/ and annotations/ below it")
+
     split = sets.add_parser(
         "split",
         help="split a COCO annotation file into training and validation",
@@ -60,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the parsed arguments ask for and say on standard output what was done; returns 0."""
-    done = {"shapes": _shapes, "ade20k": _ade20k, "split": _split}[args.dataset](args)
+    done = {"shapes": _shapes, "ade20k": _ade20k, "coco": _coco, "split": _split}[args.dataset](args)
     sys.stdout.write("\n".join(done) + "\n")
     return 0
 
@@ -86,6 +104,16 @@ def _ade20k(args: argparse.Namespace) -> list[str]:
     if archive.exists():
         lines.append(f"{archive} is no longer needed")
     return [*lines, *_next("configs/upernet_convnext_b.py", tree.parent, Path(ADE_ROOT))]
+
+
+def _coco(args: argparse.Namespace) -> list[str]:
+    from .coco2017 import PARTS, URL, prepare_coco
+
+    root = prepare_coco(args.root, args.from_archive, args.url or URL)
+    lines = [f"COCO 2017: train2017, val2017 and their annotations in {root}"]
+    if kept := [part.archive for part in PARTS if (root / part.archive).exists()]:
+        lines.append(f"no longer needed: {', '.join(str(root / name) for name in kept)}")
+    return [*lines, *_next("configs/mask_rcnn_convnext_t.py", root, Path(COCO_ROOT))]
 
 
 def _split(args: argparse.Namespace) -> list[str]:

@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS
 from ..data.coco import CocoFile, read_coco
 from ..data.coco_annotations import Masks
 from ..data.image_files import Loader
+from ..data.quarantine import OnBadImage, quarantine
 from ..errors import UserError
 
 
@@ -39,6 +40,9 @@ class CocoInstances(BaseDetDataset):
         check_images: `headers` looks at every image's size and end of file (about 0.1 ms per image), `full`
             decodes every image, `none` trusts them.
         faulty: `error`, or `skip` to leave out annotations that cannot be right, with a notice.
+        on_bad_image: For training: `error`, or `skip` to leave out images that are missing, unreadable or cut
+            short, unless they are more than 1 % of all. A test data set keeps all images.
+        quarantine_file: CSV file that lists the images that were left out.
         pipeline: The transforms. The checks follow them: EXIF orientation as `LoadImageFromFile` treats it,
             masks as `LoadAnnotations` needs them.
         **kwargs: As of mmdet's `BaseDetDataset`: `test_mode`, `indices`, `lazy_init`, …
@@ -54,14 +58,18 @@ class CocoInstances(BaseDetDataset):
         pipeline: Sequence[Any] = (),
         check_images: Literal["none", "headers", "full"] = "headers",
         faulty: Literal["error", "skip"] = "error",
+        on_bad_image: OnBadImage = "error",
+        quarantine_file: str = "quarantine.csv",
         **kwargs: Any,
     ) -> None:
         _check_choice("check_images", check_images, ("none", "headers", "full"))
         _check_choice("faulty", faulty, ("error", "skip"))
+        _check_choice("on_bad_image", on_bad_image, ("error", "skip"))
         self.check_images = check_images
         self.faulty = faulty
-        steps = list(_walk(pipeline))
-        self._loader, self._masks = _loader_of(steps), _masks_of(steps)
+        self.on_bad_image, self.quarantine_file = on_bad_image, quarantine_file
+        steps = list(walk_steps(pipeline))
+        self._loader, self._masks = loader_of(steps), masks_of(steps)
         super().__init__(ann_file, pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -75,7 +83,13 @@ class CocoInstances(BaseDetDataset):
             faulty=self.faulty,
             full=self.check_images == "full",
             loader=self._loader,
+            on_bad_image="error" if self.test_mode else self.on_bad_image,
         )
+        if coco.bad_images:
+            bad = list(coco.bad_images.values())
+            print_log(
+                quarantine(bad, len(coco.images), str(self.ann_file), self.quarantine_file), logger="current"
+            )
         for notice in coco.notices:
             print_log(notice, logger="current")
         self._metainfo["classes"] = coco.classes
@@ -86,7 +100,9 @@ class CocoInstances(BaseDetDataset):
             self._metainfo["ann_file"] = str(self.ann_file)
         self.cat_ids = list(coco.category_ids)
         self.cat2label = coco.labels
-        return [self._image(coco, number, images_dir) for number in coco.images]
+        return [
+            self._image(coco, number, images_dir) for number in coco.images if number not in coco.bad_images
+        ]
 
     def _image(self, coco: CocoFile, number: int, images_dir: Path) -> dict[str, Any]:
         image = coco.images[number]
@@ -159,7 +175,7 @@ def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         )
 
 
-def _walk(node: Any) -> Iterator[dict[str, Any]]:
+def walk_steps(node: Any) -> Iterator[dict[str, Any]]:
     """Yield the transforms of a pipeline's config, those inside other transforms, too."""
     if isinstance(node, dict):
         if "type" in node:
@@ -167,10 +183,10 @@ def _walk(node: Any) -> Iterator[dict[str, Any]]:
         node = list(node.values())
     if isinstance(node, (list, tuple)):
         for item in node:
-            yield from _walk(item)
+            yield from walk_steps(item)
 
 
-def _loader_of(steps: list[dict[str, Any]]) -> Loader:
+def loader_of(steps: list[dict[str, Any]]) -> Loader:
     """Return how the pipeline loads images, which decides on their EXIF orientation."""
     step = next((step for step in steps if str(step["type"]).endswith("LoadImageFromFile")), {})
     if step.get("color_type", "color") not in ("color", "grayscale"):
@@ -179,7 +195,7 @@ def _loader_of(steps: list[dict[str, Any]]) -> Loader:
     return {"cv2": "cv2", "pillow": "pillow"}.get(backend, "as_stored")  # type: ignore[return-value]
 
 
-def _masks_of(steps: list[dict[str, Any]]) -> Masks:
+def masks_of(steps: list[dict[str, Any]]) -> Masks:
     """Return what the pipeline asks of masks."""
     step = next((step for step in steps if str(step["type"]).endswith("LoadAnnotations")), {})
     if not step.get("with_mask", False):

@@ -50,11 +50,12 @@ def _classes(cfg: Config) -> Sequence[str]:
         loader = cfg.get(f"{split}_dataloader") or {}
         for _, dataset in walk_dicts(loader.get("dataset") or {}):
             if "pipeline" in dataset and "type" in dataset:
-                return _classes_of(dataset, cfg.get("default_scope", "mmengine"))
+                return classes_of_dataset(dataset, cfg.get("default_scope", "mmengine"))
     return ()
 
 
-def _classes_of(dataset: Mapping[str, Any], scope: str) -> Sequence[str]:
+def classes_of_dataset(dataset: Mapping[str, Any], scope: str) -> Sequence[str]:
+    """Return the classes of a data set's config: given, its type's, or its annotation file's."""
     given = (dataset.get("metainfo") or {}).get("classes")
     if isinstance(given, str):  # a file with one name a line, as mmengine reads it
         try:

@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from mmengine.registry import Registry
 from mmengine.runner import find_latest_checkpoint
 
 from ..errors import EXIT_INTERRUPTED, UserError, did_you_mean
+from .auto_scale import auto_scale, process_count
 from .classes import set_num_classes
-from .config import adapt_to_cpu, load_config, use_amp
+from .config import adapt_to_cpu, load_config, use_amp, walk_dicts
 from .distributed import check_launcher, init_cpu_process_group, leave_process_group
+from .fine_tune import add_fine_tuning
 from .libraries import load_libraries
 from .loaders import closed_loaders
 from .preflight import check_data, check_not_empty, check_weights
@@ -48,7 +50,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.amp:
         use_amp(cfg)
     if args.auto_scale_lr:
-        _enable_auto_scale_lr(cfg)
+        _enable_auto_scale_lr(cfg, args)
     if args.resume is not None:
         cfg.resume = True
     if cfg.get("resume"):
@@ -59,7 +61,12 @@ def _train(args: argparse.Namespace) -> None:
     _skip_replaced_weights(cfg)
     check_data(cfg)
     check_weights(cfg)
-    runner = _build_runner(cfg)
+    _place_quarantine(cfg)
+    findings = [] if args.skip_check else _check_content(cfg)
+    said = add_fine_tuning(cfg, args)
+    if args.auto_scale:
+        said += auto_scale(cfg, process_count(args.launcher), args.auto_scale_norm)
+    runner = _build_runner(cfg, [*findings, *said])
     if args.compile:
         runner.unwrapped_model.backbone.compile()
     with _readable_errors(), _resume_hint(cfg.work_dir), stopped_progress(runner):
@@ -117,12 +124,28 @@ def _prepare(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
+def _place_quarantine(cfg: Config) -> None:
+    """List images that are left out in the work dir, where the config names no other file."""
+    for _, dataset in walk_dicts(cfg.get("train_dataloader") or {}):
+        if dataset.get("on_bad_image") == "skip":
+            dataset.setdefault("quarantine_file", str(Path(cfg.work_dir) / "quarantine.csv"))
+
+
+def _check_content(cfg: Config) -> list[str]:
+    """Look at all annotations and images of the data sets; one process of each host does."""
+    from ..data.check import check_before_training
+
+    with _readable_errors():
+        load_libraries(cfg.default_scope)
+        return check_before_training(cfg) if os.environ.get("LOCAL_RANK", "0") == "0" else []
+
+
+def _build_runner(cfg: Config, said: Sequence[str] = ()):  # type: ignore[no-untyped-def]
     from .runner import DenseRunner
 
     with _readable_errors():
         load_libraries(cfg.default_scope)
-        notices = [*adapt_to_cpu(cfg), *set_num_classes(cfg)]
+        notices = [*said, *adapt_to_cpu(cfg), *set_num_classes(cfg)]
         init_cpu_process_group(cfg.launcher)
         runner = DenseRunner.from_cfg(cfg)
     for notice in notices:
@@ -130,7 +153,12 @@ def _build_runner(cfg: Config):  # type: ignore[no-untyped-def]
     return runner
 
 
-def _enable_auto_scale_lr(cfg: Config) -> None:
+def _enable_auto_scale_lr(cfg: Config, args: argparse.Namespace) -> None:
+    if args.auto_scale:
+        raise UserError(
+            "--auto-scale and --auto-scale-lr both adapt the learning rate",
+            fix="give --auto-scale alone, which also keeps the batch and the schedule",
+        )
     if "base_batch_size" not in (cfg.get("auto_scale_lr") or {}):
         raise UserError(
             "--auto-scale-lr needs the batch size that the learning rate was chosen for",
@@ -196,6 +224,14 @@ def _readable_errors() -> Iterator[None]:
     """Turn what the libraries raise for a user's mistake in a config into a UserError."""
     try:
         yield
+    except AssertionError as error:  # a loader's, at a file that its header did not give away
+        if bad := re.search(r"failed to load image: (.+)", str(error)):
+            raise UserError(
+                "an image cannot be decoded",
+                bad[1],
+                "get the file again; tools/check_data.py --full finds all such",
+            ) from error
+        raise
     except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
         text = str(error.args[0]) if error.args else str(error)
         if "at least one array to concatenate" in text:  # mmengine packs the list of samples

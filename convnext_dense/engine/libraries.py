@@ -19,3 +19,5 @@ def load_libraries(*scopes: str) -> None:
         for scope in scopes:
             for part in _PARTS:
                 import_module(f"{scope}.{part}")
+            if scope == "mmseg":
+                import_module("convnext_dense.segmentation")

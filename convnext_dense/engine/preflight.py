@@ -58,11 +58,13 @@ def _check_dataset(dataset: dict[str, Any], where: str) -> None:
 
 
 def _how_to_get(dataset: dict[str, Any], root: str) -> str:
-    from ..data.ade20k import missing_data_help
+    from ..data import ade20k, coco2017
     from ..data.shapes import CLASSES
 
     if dataset.get("type") == "ADE20KDataset":
-        return missing_data_help(root)
+        return ade20k.missing_data_help(root)
+    if str(dataset.get("ann_file", "")).rpartition("/")[2] in coco2017.ANNOTATIONS:
+        return coco2017.missing_data_help(root)
     if tuple((dataset.get("metainfo") or {}).get("classes", ()))[-len(CLASSES) :] == CLASSES:
         return f"make it: python tools/prepare_data.py shapes --root {root}"
     parts = [part for part in (dataset.get("data_prefix") or {}).values() if part]

@@ -21,7 +21,7 @@ from ..errors import UserError, nearest
 
 SCOPES = ("mmdet", "mmseg")
 #: The modules that `custom_imports` of a config read as data may name.
-_IMPORTABLE = ("convnext_dense.register", "convnext_dense.detection")
+_IMPORTABLE = ("convnext_dense.register", "convnext_dense.detection", "convnext_dense.segmentation")
 #: What `type` names in a model beside what is registered: mmcv's operators.
 _OPERATORS = frozenset({"nms", "soft_nms", "RoIAlign", "RoIPool"})
 _TYPE = re.compile(r"(?:(mmdet|mmseg|mmengine)\.)?([A-Za-z_]\w*)")

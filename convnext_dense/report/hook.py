@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from pycocotools import mask as mask_api
 
 from ..errors import UserError
 from .colors import class_colors
-from .instances import draw_instances
+from .objects import draw_objects
 from .overlay import comparison, side_by_side
 
 #: Objects that are less certain are not drawn.
@@ -79,31 +77,7 @@ def _draw_labels(image: np.ndarray, sample: Any, meta: dict[str, Any]) -> np.nda
 def _draw_objects(image: np.ndarray, sample: Any, meta: dict[str, Any]) -> np.ndarray:
     pictures = {"image": image}
     if "gt_instances" in sample:
-        pictures["truth"] = _objects(image, sample.gt_instances, meta)
+        pictures["truth"] = draw_objects(image, sample.gt_instances, meta)
     found = sample.pred_instances
-    pictures["prediction"] = _objects(image, found[found.scores >= SCORE_THRESHOLD], meta)
+    pictures["prediction"] = draw_objects(image, found[found.scores >= SCORE_THRESHOLD], meta)
     return side_by_side(pictures)
-
-
-def _objects(image: np.ndarray, objects: Any, meta: dict[str, Any]) -> np.ndarray:
-    boxes = getattr(objects.bboxes, "tensor", objects.bboxes)  # mmdet wraps the truth's
-    scores = objects.get("scores")
-    return draw_instances(
-        image,
-        boxes.cpu().numpy(),
-        objects.labels.cpu().numpy(),
-        np.ones(len(boxes)) if scores is None else scores.cpu().numpy(),
-        _masks(objects.get("masks")),
-        meta["classes"],
-        meta["palette"],
-    )
-
-
-def _masks(masks: Any) -> list[Callable[[], np.ndarray]] | None:
-    """Return a function for each mask, be they mmdet's structures, run-length codes or a tensor."""
-    if masks is None:
-        return None
-    if isinstance(masks, list):
-        return [partial(mask_api.decode, code) for code in masks]
-    arrays = masks.to_ndarray() if hasattr(masks, "to_ndarray") else masks.cpu().numpy()
-    return [partial(np.asarray, array) for array in arrays]

@@ -5,7 +5,8 @@ Shapes: image (H, W, 3) uint8 BGR, boxes (N, 4) x1 y1 x2 y2 px, masks (H, W).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ def draw_instances(
     image: np.ndarray,
     boxes: np.ndarray,
     labels: np.ndarray,
-    scores: np.ndarray,
+    scores: np.ndarray | None,
     masks: Sequence[Callable[[], np.ndarray]] | None,
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
@@ -31,7 +32,7 @@ def draw_instances(
         image: (H, W, 3) uint8 BGR; left as it is.
         boxes: (N, 4) px.
         labels: (N,) indices into `classes`.
-        scores: (N,) 0 … 1.
+        scores: (N,) 0 … 1; None for the truth, whose names stand alone.
         masks: For each object a function that returns its mask, (H, W), zero outside: one at a time is held.
         classes: Class names.
         palette: RGB colour of each class.
@@ -48,9 +49,47 @@ def draw_instances(
         x1, y1, x2, y2 = _inside(boxes[index], picture)
         cv2.rectangle(picture, (x1, y1), (x2, y2), colors[index], width)
     # Names last, the most certain on top.
-    for index in np.argsort(scores, kind="stable"):
-        text = f"{classes[labels[index]]} {scores[index]:.2f}"
+    for index in order if scores is None else np.argsort(scores, kind="stable"):
+        text = classes[labels[index]] + ("" if scores is None else f" {scores[index]:.2f}")
         _write_label(picture, text, _inside(boxes[index], picture), colors[index])
+    return picture
+
+
+def draw_coco(
+    image: np.ndarray,
+    annotations: Sequence[Mapping[str, Any]],
+    names: Mapping[int, str],
+    colors: Mapping[int, Sequence[int]],
+) -> np.ndarray:
+    """Return the image with the boxes and polygons of COCO records; what cannot be drawn is left out.
+
+    Args:
+        image: (H, W, 3) uint8 BGR; left as it is.
+        annotations: Records as in the file, faulty ones among them.
+        names: Class name of each category id.
+        colors: RGB colour of each category id.
+    """
+    picture = image.copy()
+    width = max(1, round(min(image.shape[:2]) / _BASE_SIDE_PX * 2))
+    for annotation in annotations:
+        polygons = annotation.get("segmentation")
+        category: Any = annotation.get("category_id")
+        try:
+            x, y, w, h = map(float, annotation["bbox"])
+            corners = np.array([x, y, x + w, y + h])
+            polygons = polygons if isinstance(polygons, list) else []
+            outlines = [np.array(polygon, float).reshape(-1, 2) for polygon in polygons]
+        except (KeyError, TypeError, ValueError):
+            continue
+        if category not in names or not np.isfinite(corners).all():
+            continue
+        color = tuple(int(c) for c in colors[category][::-1])
+        inside = _inside(corners, picture)
+        cv2.polylines(
+            picture, [o.round().astype(np.int32) for o in outlines], True, color, width, cv2.LINE_AA
+        )
+        cv2.rectangle(picture, inside[:2], inside[2:], color, width)
+        _write_label(picture, names[category], inside, color)
     return picture
 
 

@@ -22,7 +22,7 @@ MAX_SETTINGS_LINES = 15
 #: Recipes of their own, not sizes of one.
 RECIPES_OF_THEIR_OWN = {"mask_rcnn_convnextv2_b": 32}
 IMPORTS = {
-    "mmseg": ["convnext_dense.register"],
+    "mmseg": ["convnext_dense.register", "convnext_dense.segmentation"],
     "mmdet": ["convnext_dense.register", "convnext_dense.detection"],
 }
 

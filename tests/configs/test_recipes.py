@@ -96,7 +96,7 @@ def test_optimizer(recipe):
 def test_heads(recipe):
     cfg, _ = recipe
     decode, auxiliary = cfg.model.decode_head, cfg.model.auxiliary_head
-    assert (decode.type, decode.channels, tuple(decode.pool_scales)) == ("UPerHead", 512, (1, 2, 3, 6))
+    assert (decode.type, decode.channels, tuple(decode.pool_scales)) == ("FusedUPerHead", 512, (1, 2, 3, 6))
     assert (auxiliary.type, auxiliary.channels, auxiliary.in_index) == ("FCNHead", 256, 2)
     assert (decode.loss_decode.loss_weight, auxiliary.loss_decode.loss_weight) == (1.0, 0.4)
     for head in (decode, auxiliary):

@@ -15,12 +15,14 @@ class Site:
     """What the server offers, how it fails, and which requests it got."""
 
     content: bytes = b""
+    files: dict[str, bytes] = field(default_factory=dict)  # by path; `content` is at every other path
     status: int = 200
     ranges: bool = True
     etag: str | None = '"v1"'
     break_after: list[int] = field(default_factory=list)  # bytes sent before each broken connection, in order
     fail_first: int = 0  # so many answers of 503 first
     requested: list[str | None] = field(default_factory=list)  # the Range header of each request
+    base: str = ""
     url: str = ""
 
 
@@ -36,7 +38,8 @@ def serve(site: Site) -> Iterator[Site]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    site.url = f"http://127.0.0.1:{server.server_port}/file.bin"
+    site.base = f"http://127.0.0.1:{server.server_port}"
+    site.url = f"{site.base}/file.bin"
     try:
         yield site
     finally:
@@ -54,7 +57,8 @@ def _answer(handler: BaseHTTPRequestHandler, site: Site) -> None:
     if site.status != 200:
         handler.send_error(site.status)
         return
-    total, start = len(site.content), 0
+    content = site.files.get(handler.path, site.content)
+    total, start = len(content), 0
     condition = handler.headers.get("If-Range")
     if asked and site.ranges and (condition is None or condition == site.etag):
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
@@ -72,5 +76,5 @@ def _answer(handler: BaseHTTPRequestHandler, site: Site) -> None:
     if site.etag:
         handler.send_header("ETag", site.etag)
     handler.end_headers()
-    body = site.content[start:]
+    body = content[start:]
     handler.wfile.write(body[: site.break_after.pop(0)] if site.break_after else body)

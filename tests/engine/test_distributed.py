@@ -39,7 +39,9 @@ DETERMINISTIC = {
     # Adam's usual 1e-8 makes whole steps of the rounding noise of gradients near zero.
     "optim_wrapper.optimizer.eps": 1e-2,
     "custom_hooks": [dict(type="FreezeBatchNormHook")],
-    "custom_imports": dict(imports=["convnext_dense.register", "tests.engine.freeze_batch_norm"]),
+    "custom_imports": dict(
+        imports=["convnext_dense.register", "convnext_dense.segmentation", "tests.engine.freeze_batch_norm"]
+    ),
 }
 
 

@@ -185,6 +185,8 @@ def test_text_in_a_checkpoint_is_not_executed_on_resume(trained, tmp_path):
 def test_a_data_set_without_a_matching_image_stops_instead_of_waiting_for_one(toy_config, work_dir, capsys):
     config = toy_config("empty", **{"train_dataloader.dataset.img_suffix": ".tiff"})
     assert run("train", config, "--work-dir", work_dir) == 2
+    assert "there are no images whose name ends in '.tiff'" in capsys.readouterr().err
+    assert run("train", config, "--work-dir", work_dir, "--skip-check") == 2
     assert "a data set has no image" in capsys.readouterr().err
 
 

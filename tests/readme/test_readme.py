@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from convnext_dense import cli
+from convnext_dense.data.shapes import write_shapes
 from convnext_dense.engine.config import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def run(command, folder):
 def test_training_testing_and_predicting_commands(folder):
     """In the README's order: train, then test, predict, resume and the distributed forms."""
     commands = [c for c in COMMANDS if re.match(r"(python )?tools/(dist_)?(train|test|predict)\.", c)]
-    assert len(commands) == 10
+    assert len(commands) == 11
     for command in commands:
         for last in re.findall(r"work_dirs/(\w+)/(?:iter_160000|epoch_36)\.pth", command):
             work_dir = folder / "work_dirs" / last
@@ -94,12 +95,30 @@ def test_training_testing_and_predicting_commands(folder):
     assert (folder / "predictions/predictions.json").exists()
 
 
-def test_the_command_that_gets_ade20k_parses():
-    """It downloads a gigabyte: here it parses; `tests/data/test_ade20k.py` serves a small archive."""
-    command = next(c for c in COMMANDS if "prepare_data.py ade20k" in c)
+def test_the_commands_for_ones_own_data(folder):
+    """On generated scenes in the place of the photos."""
+    shapes = write_shapes(folder / "shapes", 24, 2, 64, 0)
+    (folder / "data/nuts").mkdir(parents=True)
+    shutil.copytree(shapes / "images/train", folder / "data/nuts/images")
+    for source, name in (("instances_train", "train"), ("instances_val", "val")):
+        shutil.copy(shapes / f"annotations/{source}.json", folder / f"data/nuts/{name}.json")
+    check, write = (c for c in COMMANDS if re.search(r"tools/(check_data|new_config)\.py", c))
+    words = shlex.split(check)[2:]
+    done = subprocess.run(
+        [sys.executable, "tools/check_data.py", *words], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode in (0, 1), "so few objects earn warnings: " + done.stderr
+    assert (folder / "data_check/report.html").exists()
+    run(write, folder)
+    assert load_config(folder / "configs/custom/nuts.py").train_dataloader.dataset.ann_file == "train.json"
+
+
+@pytest.mark.parametrize(("dataset", "root"), [("ade20k", "data/ade"), ("coco", "data/coco")])
+def test_the_commands_that_get_the_benchmarks_parse(dataset, root):
+    """They download gigabytes: here they parse; `tests/data` serves small archives."""
+    command = next(c for c in COMMANDS if f"prepare_data.py {dataset}" in c)
     arguments = cli.build_parser().parse_args(["prepare-data", *shlex.split(command)[2:]])
-    assert arguments.dataset == "ade20k"
-    assert arguments.root == "data/ade"
+    assert (arguments.dataset, arguments.root) == (dataset, root)
 
 
 @pytest.mark.parametrize("target", [c.split()[1] for c in COMMANDS if c.startswith("make ")])

@@ -17,7 +17,7 @@ model = dict(
     ),
     backbone=dict(type="ConvNeXt", out_indices=(0, 1, 2, 3), layer_scale_init_value=1.0),
     decode_head=dict(
-        type="UPerHead",
+        type="FusedUPerHead",
         in_index=[0, 1, 2, 3],
         pool_scales=(1, 2, 3, 6),
         channels=512,
