@@ -110,11 +110,6 @@ def download(
     return target
 
 
-def verify(file: Path, *, sha256: str | None) -> None:
-    """Raise a UserError if a file's SHA-256 does not begin with the given digits, if any are given."""
-    _already_there(_Wanted("", file, file.name, None, ("sha256", sha256.lower()) if sha256 else None))
-
-
 def _already_there(wanted: _Wanted) -> bool:
     if wanted.target.is_dir():
         raise UserError("a folder stands in the file's place", str(wanted.target), "name another file")
