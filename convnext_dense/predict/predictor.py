@@ -19,6 +19,7 @@ from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from torch import nn
 
 from ..data.image_files import image_fault
+from ..engine.loaders import closed_loaders
 from ..errors import UserError
 from ..weights import load_weights, read_checkpoint, resolve_source
 from .labels import find_labels
@@ -72,7 +73,7 @@ class Predictor:
         meta = meta if isinstance(meta, Mapping) else {}
         found = find_config(meta, path, config)
         self._scope = found.scope
-        with DefaultScope.overwrite_default_scope(found.scope):
+        with DefaultScope.overwrite_default_scope(found.scope), closed_loaders():
             self.classes, self.palette, self.category_ids = find_labels(meta, found)
             self._load_file, self._load_array, self._transform = _pipeline(found)
             self.model: Any = _build(found)

@@ -15,7 +15,7 @@ from mmengine.fileio import load
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader
 
-from convnext_dense import UserError
+from convnext_dense import Predictor, UserError
 from convnext_dense.cli import main
 from convnext_dense.engine.libraries import load_libraries
 from convnext_dense.engine.loaders import closed_loaders
@@ -154,3 +154,36 @@ def test_a_run_closes_them(tmp_path: Path, marker: Path, capsys: pytest.CaptureF
     assert main(["train", str(config), "--work-dir", str(tmp_path / "run")]) == 2
     assert not marker.exists()
     assert "a pickle was not loaded" in capsys.readouterr().err
+
+
+def test_a_predictor_closes_them(tmp_path: Path, hostile: Path, marker: Path) -> None:
+    """The teacher of a distilled detector, which mmdet reads while it builds the model."""
+    backbone = dict(type="ResNet", depth=18, base_channels=4, stem_channels=4, norm_cfg=dict(type="BN"))
+    anchors = dict(
+        type="AnchorGenerator", ratios=[1.0], octave_base_scale=8, scales_per_octave=1, strides=[32]
+    )
+    head = dict(
+        type="GFLHead",
+        num_classes=2,
+        in_channels=32,
+        stacked_convs=1,
+        feat_channels=32,
+        anchor_generator=anchors,
+    )
+    teacher = tmp_path / "teacher.py"
+    teacher.write_text(f"model = {dict(type='GFL', backbone=backbone, neck=None, bbox_head=head)!r}\n")
+    loss = dict(type="KnowledgeDistillationKLDivLoss")
+    student = dict(
+        type="KnowledgeDistillationSingleStageDetector",
+        backbone=backbone,
+        neck=None,
+        bbox_head={**head, "type": "LDHead", "loss_ld": loss},
+        teacher_config=str(teacher),
+        teacher_ckpt=str(hostile),
+    )
+    dataset = dict(metainfo=dict(classes=("a", "b")), pipeline=[dict(type="LoadImageFromFile")])
+    cfg = Config(dict(default_scope="mmdet", model=student, test_dataloader=dict(dataset=dataset)))
+    plain = save({"state_dict": {"a": torch.ones(2)}, "meta": {}}, tmp_path / "plain.pth")
+    with pytest.raises(UserError, match=r"builtins\.eval"):
+        Predictor(plain, cfg)
+    assert not marker.exists()
