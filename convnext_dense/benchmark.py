@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import ModuleType
@@ -110,8 +111,8 @@ def compare_roi_align(rounds: int) -> list[Comparison]:
         compare(
             f"RoIAlign, 1,000 RoIs, {'channels_last' if last else 'contiguous'} maps",
             "compiled mmcv",
-            lambda last=last: pool(ours, last),  # type: ignore[misc]
-            lambda last=last: pool(compiled, last),  # type: ignore[misc]
+            partial(pool, ours, last),
+            partial(pool, compiled, last),
             rounds,
         )
         for last in (False, True)
@@ -136,15 +137,67 @@ def compare_nms(rounds: int) -> list[Comparison]:
         compare(
             f"NMS, 2,000 boxes {kind}",
             "compiled mmcv",
-            lambda boxes=boxes: keep(ours, boxes),  # type: ignore[misc]
-            lambda boxes=boxes: keep(compiled, boxes),  # type: ignore[misc]
+            partial(keep, ours, boxes),
+            partial(keep, compiled, boxes),
             rounds,
         )
         for kind, boxes in kinds.items()
     ]
 
 
-CASES: dict[str, Callable[[int], list[Comparison]]] = {"roi_align": compare_roi_align, "nms": compare_nms}
+def compare_upernet_head(rounds: int) -> list[Comparison]:
+    """UperNet-T's head on a 512×512 image, fp32, against mmseg's order of the same work; channels_last maps.
+
+    In evaluation the logits are compared; in a training step (two images) the gradient of the fusion
+    convolution.
+    """
+    from .engine.libraries import load_libraries
+
+    load_libraries("mmseg")
+    from .segmentation import FusedUPerHead
+
+    dims = (96, 192, 384, 768)
+    generator = torch.Generator().manual_seed(0)
+    maps = [
+        torch.randn(2, dim, 512 // stride, 512 // stride, generator=generator).to(
+            memory_format=torch.channels_last
+        )
+        for dim, stride in zip(dims, STRIDES, strict=True)
+    ]
+    head = FusedUPerHead(
+        in_channels=list(dims),
+        in_index=[0, 1, 2, 3],
+        channels=512,
+        num_classes=150,
+        norm_cfg=dict(type="BN"),
+        dropout_ratio=0.0,
+        align_corners=False,
+    )
+
+    def evaluate(fused: bool) -> Tensor:
+        head.eval().fused = fused
+        with torch.no_grad():
+            return head([map_[:1] for map_ in maps])
+
+    def train(fused: bool) -> Tensor:
+        head.train().fused = fused
+        head.zero_grad()
+        head(maps).square().mean().backward()
+        return head.fpn_bottleneck.conv.weight.grad
+
+    return [
+        compare(
+            f"UPerHead of T, 512², {name}", "mmseg's order", partial(step, True), partial(step, False), rounds
+        )
+        for name, step in (("eval", evaluate), ("train step, batch 2", train))
+    ]
+
+
+CASES: dict[str, Callable[[int], list[Comparison]]] = {
+    "roi_align": compare_roi_align,
+    "nms": compare_nms,
+    "upernet_head": compare_upernet_head,
+}
 
 
 def run(args: argparse.Namespace) -> None:

@@ -175,7 +175,9 @@ def _add_convert_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_benchmark(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="roi_align, nms (default: all)")
+    parser.add_argument(
+        "cases", nargs="*", metavar="CASE", help="roi_align, nms, upernet_head (default: all)"
+    )
     parser.add_argument(
         "--rounds", type=int, default=9, metavar="N", help="times each side runs (default: 9)"
     )
@@ -243,7 +245,7 @@ _VERBS = {
         _add_convert_data,
         "convnext_dense.data.convert:run",
     ),
-    "benchmark": ("time the operators against mmcv's", _add_benchmark, "convnext_dense.benchmark:run"),
+    "benchmark": ("time the toolkit against its peers", _add_benchmark, "convnext_dense.benchmark:run"),
 }
 
 

@@ -42,14 +42,14 @@ model = dict(
 
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=3e-3, betas=(0.9, 0.99), weight_decay=0.05),
+    optimizer=dict(type="AdamW", lr=3e-3, betas=(0.9, 0.99), weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-3, begin=0, end=50, by_epoch=False),
-    dict(type="PolyLR", power=1.0, eta_min=0.0, begin=0, end=1000, by_epoch=False),
+    dict(type="PolyLR", power=1.0, eta_min=0.0, begin=0, end=1300, by_epoch=False),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=1000, val_interval=1000)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=1300, val_interval=1300)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=1000))
+default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=1300))

@@ -55,6 +55,7 @@ def test_every_command_belongs_to_an_example():
     )
 
 
+@pytest.mark.timeout(900)
 def test_detection_on_generated_images(folder):
     shapes = write_shapes(folder / "shapes", 6, 1, 64, 0)
     (folder / "data/nuts").mkdir()
@@ -71,6 +72,7 @@ def test_detection_on_generated_images(folder):
     assert (folder / "predictions/predictions.json").exists()
 
 
+@pytest.mark.timeout(900)
 def test_segmentation_on_generated_images(folder):
     rng = np.random.default_rng(0)
     for split, number in (("train", 8), ("val", 2)):
