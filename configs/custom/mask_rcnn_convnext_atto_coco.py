@@ -103,7 +103,7 @@ model = dict(
 )
 
 # 5. The schedule: an epoch sees each training image once.
-max_epochs = 60
+max_epochs = 100
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
@@ -120,7 +120,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=20)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=50)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=20))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50))

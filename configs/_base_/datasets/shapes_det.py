@@ -30,9 +30,12 @@ metainfo = dict(
     ],
 )
 
+# Small, so that the network sees the 400 scenes often.
+image_scale = (112, 112)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomResize", scale=image_scale, ratio_range=(0.8, 1.14), keep_ratio=True),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomFlip", prob=0.5, direction="vertical"),
     # Light: hue and saturation tell most classes apart.
@@ -47,7 +50,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=(160, 160), keep_ratio=True),
+    dict(type="Resize", scale=image_scale, keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
