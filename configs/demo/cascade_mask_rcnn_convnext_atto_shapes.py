@@ -37,7 +37,7 @@ model = dict(
         bbox_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=2)),
         bbox_head=[dict(stage, **slim_head) for stage in _base_.model.roi_head.bbox_head],
         mask_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=2)),
-        mask_head=dict(num_convs=1, in_channels=64, conv_out_channels=64, num_classes=9),
+        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64, num_classes=9),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
