@@ -37,7 +37,7 @@ model = dict(
         bbox_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=2)),
         bbox_head=[dict(stage, **slim_head) for stage in _base_.model.roi_head.bbox_head],
         mask_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=2)),
-        mask_head=dict(num_convs=2, in_channels=64, conv_out_channels=64, num_classes=9),
+        mask_head=dict(num_convs=1, in_channels=64, conv_out_channels=64, num_classes=9),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
@@ -49,7 +49,7 @@ model = dict(
 # An iteration costs about twice Mask R-CNN's: half the epochs.
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-3, begin=0, end=50, by_epoch=False),
-    dict(type="CosineAnnealingLR", T_max=7, begin=0, end=7, by_epoch=True, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", T_max=6, begin=0, end=6, by_epoch=True, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=7, val_interval=7)
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=7))
+train_cfg = dict(max_epochs=6, val_interval=6)
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=6))

@@ -47,9 +47,9 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-3, begin=0, end=50, by_epoch=False),
-    dict(type="PolyLR", power=1.0, eta_min=0.0, begin=0, end=1300, by_epoch=False),
+    dict(type="PolyLR", power=1.0, eta_min=0.0, begin=0, end=900, by_epoch=False),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=1300, val_interval=1300)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=900, val_interval=900)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=1300))
+default_hooks = dict(logger=dict(interval=50), checkpoint=dict(interval=900))

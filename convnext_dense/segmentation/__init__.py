@@ -3,6 +3,11 @@
 It imports mmseg, which takes seconds; its classes are registered at mmengine's root registries.
 """
 
+from ..engine.libraries import load_libraries
+
+load_libraries("mmseg")  # first, as it does so without mmseg's messages about optional parts of its own
+
+# ruff: noqa: E402
 from .label_maps import LabelMaps
 from .upernet import FusedUPerHead
 

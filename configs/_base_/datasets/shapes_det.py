@@ -31,11 +31,11 @@ metainfo = dict(
 )
 
 # Small, so that the network sees the 400 scenes often.
-image_scale = (128, 128)
+image_scale = (112, 112)
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-    dict(type="RandomResize", scale=image_scale, ratio_range=(0.8, 1.2), keep_ratio=True),
+    dict(type="RandomResize", scale=image_scale, ratio_range=(0.8, 1.14), keep_ratio=True),
     dict(type="RandomFlip", prob=0.5),
     dict(type="RandomFlip", prob=0.5, direction="vertical"),
     # Light: hue and saturation tell most classes apart.
