@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -204,6 +205,8 @@ def run(args: argparse.Namespace) -> None:
     """Run the cases of the command line, print a table and write JSON if asked."""
     if args.rounds < 1:
         raise UserError(f"{args.rounds} rounds", "--rounds", "give 1 or more")
+    # The libraries warn of each other's old interfaces, about which their user can do nothing.
+    warnings.filterwarnings("ignore", module=r"(mm\w+|torch)\..*")
     if args.threads:
         torch.set_num_threads(args.threads)
     for case in args.cases:

@@ -2,7 +2,7 @@
 
 Train:          tools/train.py configs/demo/cascade_mask_rcnn_convnext_atto_shapes.py
 Evaluate:       tools/test.py configs/demo/cascade_mask_rcnn_convnext_atto_shapes.py CHECKPOINT
-Hardware:       two CPU cores, at most five minutes
+Hardware:       two CPU cores
 Published:      nothing: the data set is this project's own
 Measured here:  not yet
 """
