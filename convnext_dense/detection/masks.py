@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from faster_coco_eval.core import mask as mask_api
-from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from torch import Tensor
 
 #: A compressed run-length code of COCO: {'size': [H, W], 'counts': bytes}.
@@ -39,25 +39,40 @@ def paste(masks: Tensor, boxes: Tensor, image_size: Sequence[int], threshold: fl
     Returns:
         One code per mask; empty masks for boxes off the image and for those that are not finite.
     """
-    masks, boxes = masks.detach().cpu(), boxes.detach().float().cpu()
-    height, width = image_size
+    masks, boxes = masks.detach().float().cpu(), boxes.detach().float().cpu()
+    centres = [torch.arange(side).to(torch.float32) + 0.5 for side in image_size]
+    windows, visible = _windows(boxes, image_size)
     codes = []
-    for mask, box, visible in zip(masks, boxes, _have_pixels(boxes, image_size), strict=True):
-        if visible:
-            pasted, (rows, columns) = _do_paste_mask(mask[None, None], box[None], height, width)
-            window = (pasted[0] >= threshold).numpy()
-            codes.append(encode_window(window, int(rows.start), int(columns.start), image_size))
+    for mask, box, (left, top, right, bottom), seen in zip(masks, boxes, windows, visible, strict=True):
+        if seen:
+            x0, y0, x1, y1 = box
+            grid = torch.empty(1, bottom - top, right - left, 2)
+            grid[..., 0] = _relative(centres[1][left:right], x0, x1)
+            grid[..., 1] = _relative(centres[0][top:bottom], y0, y1)[:, None]
+            window = F.grid_sample(mask[None, None], grid, align_corners=False)[0, 0] >= threshold
+            codes.append(encode_window(window.numpy(), top, left, image_size))
         else:
             codes.append(encode_window(np.zeros((0, 0), dtype=bool), 0, 0, image_size))
     return codes
 
 
-def _have_pixels(boxes: Tensor, image_size: Sequence[int]) -> list[bool]:
-    """Tell which boxes have a window within the image."""
+def _windows(boxes: Tensor, image_size: Sequence[int]) -> tuple[list[list[int]], list[bool]]:
+    """Return the window of each box, left, top, right, bottom px, and whether it has a pixel of the image."""
     height, width = image_size
     first = (boxes[:, :2].floor() - 1).clamp(min=0)
     end = (boxes[:, 2:].ceil() + 1).minimum(boxes.new_tensor([width, height]))
-    return ((first < end).all(1) & boxes.isfinite().all(1)).tolist()
+    visible = (first < end).all(1) & boxes.isfinite().all(1)
+    windows = torch.where(visible[:, None], torch.cat((first, end), 1), 0)
+    return windows.int().tolist(), visible.tolist()
+
+
+def _relative(at: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Map coordinates to [-1, 1] within the box's side, in mmdet's order of operations, so to the same bits.
+
+    A box without extent has its pixels at infinity, which mmdet takes to the middle.
+    """
+    relative = (at - low) / (high - low) * 2 - 1
+    return relative if high > low else relative.masked_fill_(relative.isinf(), 0)
 
 
 def encode_window(window: np.ndarray, top: int, left: int, image_size: Sequence[int]) -> RLE:
@@ -80,19 +95,14 @@ def encode_window(window: np.ndarray, top: int, left: int, image_size: Sequence[
 def _run_lengths(window: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
     """Return the lengths of the alternating runs of 0 and 1 in column order, zeros first."""
     rows, columns = window.shape
-    framed = np.zeros((columns, rows + 2), dtype=np.int8)  # an edge above and below ends every run
+    framed = np.zeros((columns, rows + 2), dtype=bool)  # an edge above and below ends every run
     framed[:, 1:-1] = window.T
-    edges = np.diff(framed, axis=1)
-
-    def position(value: int) -> np.ndarray:
-        column, row = np.nonzero(edges == value)
-        return (left + column) * height + top + row
-
-    start, end = position(1), position(-1)
+    column, row = np.divmod(np.flatnonzero(framed[:, 1:] != framed[:, :-1]), rows + 1)
+    bounds = (left + column) * height + top + row  # start and end of each run, in turns
     # a run that reaches the bottom goes on where the next column starts with one
-    apart = start[1:] != end[:-1]
-    bounds = np.stack((start[np.r_[True, apart][: len(start)]], end[np.r_[apart, True][: len(end)]]), axis=1)
-    lengths = np.diff(bounds.flatten(), prepend=0, append=height * width)
+    joined = np.flatnonzero(bounds[1:-1:2] == bounds[2::2])
+    bounds = np.delete(bounds, np.concatenate((2 * joined + 1, 2 * joined + 2)))
+    lengths = np.diff(bounds, prepend=0, append=height * width)
     return lengths if lengths[-1] else lengths[:-1]
 
 
