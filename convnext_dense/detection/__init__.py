@@ -12,12 +12,14 @@ from .coco_dataset import CocoInstances
 from .coco_metric import CocoDetectionMetric
 from .mask_head import WindowedMaskHead
 from .roi_extractor import PreciseRoIExtractor
+from .rpn_head import LeanRPNHead
 from .visualizer import InstanceVisualizer
 
 __all__ = [
     "CocoDetectionMetric",
     "CocoInstances",
     "InstanceVisualizer",
+    "LeanRPNHead",
     "PreciseRoIExtractor",
     "WindowedMaskHead",
 ]

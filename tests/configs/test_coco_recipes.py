@@ -131,7 +131,7 @@ def test_neck_and_proposals(cfg):
     model = cfg.model
     assert (model.neck.type, model.neck.out_channels, model.neck.num_outs) == ("FPN", 256, 5)
     rpn = model.rpn_head
-    assert (rpn.type, rpn.in_channels, rpn.feat_channels) == ("RPNHead", 256, 256)
+    assert (rpn.type, rpn.in_channels, rpn.feat_channels) == ("LeanRPNHead", 256, 256)
     assert rpn.anchor_generator == {
         "type": "AnchorGenerator",
         "scales": [8],

@@ -20,7 +20,7 @@ model = dict(
     backbone=dict(type="ConvNeXt", out_indices=(0, 1, 2, 3), layer_scale_init_value=1.0),
     neck=dict(type="FPN", out_channels=256, num_outs=5),
     rpn_head=dict(
-        type="RPNHead",
+        type="LeanRPNHead",
         in_channels=256,
         feat_channels=256,
         anchor_generator=dict(
