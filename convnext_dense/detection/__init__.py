@@ -8,6 +8,7 @@ from ..engine.libraries import load_libraries
 load_libraries("mmdet")  # first, as it does so without mmdet's messages about optional parts of its own
 
 # ruff: noqa: E402
+from .bbox_head import LeanConvFCBBoxHead
 from .coco_dataset import CocoInstances
 from .coco_metric import CocoDetectionMetric
 from .mask_head import WindowedMaskHead
@@ -19,6 +20,7 @@ __all__ = [
     "CocoDetectionMetric",
     "CocoInstances",
     "InstanceVisualizer",
+    "LeanConvFCBBoxHead",
     "LeanRPNHead",
     "PreciseRoIExtractor",
     "WindowedMaskHead",

@@ -23,6 +23,8 @@ BLOCK = 120
 #: threads, which on a busy machine wait for one another far longer than the arithmetic takes.
 TILE = {"cpu": 1 << 14}
 TILE_ELSEWHERE = 1 << 22
+#: How many of the best boxes are tried first for every one that is wanted.
+PER_WANTED = 8
 
 
 def nms(
@@ -46,12 +48,23 @@ def nms(
     order = scores.sort(descending=True, stable=True).indices
     boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32)).index_select(0, order)
     fields = with_area(boxes, offset)
-    pairs = _pairs(fields, offset) if len(order) > 1 and iou_threshold >= 0 else None
+    if max_num is not None:
+        # what is kept of the best boxes does not depend on the others, and a few times as many often suffice
+        some = PER_WANTED * max_num
+        while some < len(order):
+            keep = _keep(fields[:, :some], iou_threshold, offset, max_num)
+            if len(keep) >= max_num:
+                return order[keep]
+            some *= PER_WANTED
+    return order[_keep(fields, iou_threshold, offset, max_num)]
+
+
+def _keep(boxes: Tensor, iou_threshold: float, offset: int, max_num: int | None) -> Tensor:
+    """Return the indices of the (first `max_num`) kept among `boxes` (5, N), sorted by descending score."""
+    pairs = _pairs(boxes, offset) if boxes.shape[1] > 1 and iou_threshold >= 0 else None
     if pairs is None:
-        keep = _keep_by_blocks(fields, iou_threshold, offset, max_num)
-    else:
-        keep = _keep_by_pairs(fields, *pairs, iou_threshold, offset)
-    return order[keep[:max_num]]
+        return _keep_by_blocks(boxes, iou_threshold, offset, max_num)[:max_num]
+    return _keep_by_pairs(boxes, *pairs, iou_threshold, offset)[:max_num]
 
 
 def _pairs(boxes: Tensor, offset: int) -> tuple[Tensor, Tensor] | None:

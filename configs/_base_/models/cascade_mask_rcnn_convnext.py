@@ -45,7 +45,7 @@ model = dict(
         # The stages differ in the scale of their box offsets alone.
         bbox_head=[
             dict(
-                type="ConvFCBBoxHead",
+                type="LeanConvFCBBoxHead",
                 num_shared_convs=4,
                 num_shared_fcs=1,
                 in_channels=256,
