@@ -34,17 +34,33 @@ def outputs_and_gradients(head, x):
     "options",
     [
         SHARED,
+        SHARED | dict(norm_cfg=dict(type="BN")),
         dict(num_shared_fcs=1),
         dict(num_shared_fcs=1, with_avg_pool=True),
         dict(num_cls_fcs=1, num_reg_convs=1, conv_out_channels=8),  # mmdet's own pass
     ],
     ids=str,
 )
-@pytest.mark.parametrize("count", [0, 3, 40])
+@pytest.mark.parametrize("count", [3, 40])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_outputs_and_gradients_are_the_stock_heads(options, count, memory_format):
     x = torch.randn(count, 8, 7, 7).double().to(memory_format=memory_format)
     stock, ours = (outputs_and_gradients(head, x) for head in pair(**options))
+    torch.testing.assert_close(ours, stock, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("norm", ["BN", "SyncBN", "GN"])
+def test_norms_in_evaluation(norm):
+    norm_cfg = dict(type=norm) | (dict(num_groups=2) if norm == "GN" else {})
+    heads = pair(**SHARED, norm_cfg=norm_cfg)
+    for head in heads:
+        torch.manual_seed(1)
+        for name, buffer in head.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                buffer.uniform_(0.5, 2)
+        head.eval()
+    x = torch.randn(20, 8, 7, 7).double()
+    stock, ours = (outputs_and_gradients(head, x) for head in heads)
     torch.testing.assert_close(ours, stock, rtol=1e-10, atol=1e-10)
 
 
