@@ -30,8 +30,8 @@ from .ragged import ragged_arange
 #: Maps of at most so many channels, such as masks, are pooled by matrix products: a weighted sum over rows
 #: of the table spends its time on the taps then.
 FEW_CHANNELS = 4
-#: Taps handled at a time; bounds the working memory to some 50 MB whatever the RoIs.
-TAPS_PER_CHUNK = 1 << 20
+#: Taps handled at a time; bounds the working memory to some 6 MB whatever the RoIs, which a cache holds.
+TAPS_PER_CHUNK = 1 << 17
 
 
 class Taps(NamedTuple):
