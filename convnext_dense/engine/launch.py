@@ -208,7 +208,7 @@ def _write_predictions_to(cfg: Config, folder: str) -> None:
     """Let the metric write what it scores: label maps as PNG, objects as COCO JSON."""
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     for evaluator in evaluators:
-        if evaluator.type == "IoUMetric":
+        if evaluator.type in ("IoUMetric", "ConfusionIoUMetric"):
             evaluator.output_dir = folder
             return
         if evaluator.type == "CocoDetectionMetric":

@@ -21,7 +21,7 @@ def test_a_run_leaves_config_environment_metrics_checkpoints_and_log(trained):
     config, work_dir = trained
     names = {path.name for path in work_dir.iterdir()}
     assert {config.name, "config.json", "env.json", "metrics.json", "metrics.jsonl", "iter_4.pth"} <= names
-    assert json.loads((work_dir / "config.json").read_text())["model"]["type"] == "EncoderDecoder"
+    assert json.loads((work_dir / "config.json").read_text())["model"]["type"] == "BandedEncoderDecoder"
     assert json.loads((work_dir / "env.json").read_text())["torch"] == torch.__version__
     assert 0 <= json.loads((work_dir / "metrics.json").read_text())["mIoU"] <= 100
     assert list(work_dir.glob("*/*.log")), "the log file"
