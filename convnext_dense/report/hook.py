@@ -1,4 +1,4 @@
-"""Pictures of a test's first predictions beside the truth."""
+"""Pictures of the first predictions of a test or a validation beside the truth."""
 
 from __future__ import annotations
 
@@ -40,11 +40,14 @@ class OverlayHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
         """Draw the samples of this batch, until `limit` is reached."""
-        if not is_main_process():
+        self._draw_batch(runner.test_dataloader.dataset, outputs or [])
+
+    def _draw_batch(self, dataset: Any, outputs: Sequence[Any]) -> None:
+        if not is_main_process() or self._drawn >= self.limit:
             return
-        meta = dict(runner.test_dataloader.dataset.metainfo)
+        meta = dict(dataset.metainfo)
         meta["palette"] = class_colors(meta.get("palette"), len(meta["classes"]))
-        for sample in (outputs or [])[: self.limit - self._drawn]:
+        for sample in outputs[: self.limit - self._drawn]:
             self._draw(sample, meta)
             self._drawn += 1
 
@@ -63,6 +66,40 @@ class OverlayHook(Hook):
             ) from error
         if not written:
             raise UserError("the picture cannot be written", str(target), "name another folder")
+
+
+@HOOKS.register_module()
+class ValidationPicturesHook(OverlayHook):
+    """Draw the first predictions of each validation; those of the newest stand in the folder.
+
+    A training does not end because of a picture: where none can be drawn, a warning says so once.
+
+    Args:
+        out_dir: Folder of the pictures; relative to the run's folder.
+        limit: Number of images to draw.
+    """
+
+    FOLDER = "validation"
+
+    def __init__(self, out_dir: str | Path = FOLDER, limit: int = 8) -> None:
+        super().__init__(out_dir, limit)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Begin anew."""
+        self.out_dir, self._drawn = Path(runner.work_dir) / self.out_dir, 0
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+    ) -> None:
+        """Draw the samples of this batch, until `limit` is reached."""
+        try:
+            self._draw_batch(runner.val_dataloader.dataset, outputs or [])
+        except UserError as error:
+            self.limit = 0
+            runner.logger.warning(f"no pictures of the validation: {error}")
+
+    def after_test_iter(self, *_: Any, **__: Any) -> None:
+        """Draw nothing: a test has a hook of its own."""
 
 
 def _draw_labels(image: np.ndarray, sample: Any, meta: dict[str, Any]) -> np.ndarray:
