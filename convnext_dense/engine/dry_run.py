@@ -37,7 +37,7 @@ def use_dry_run(cfg: Config) -> None:
     """Let a config's training stop after a few iterations and keep nothing, in place."""
     cfg.dry_run = True
     cfg.default_hooks.checkpoint = None
-    kept = [hook for hook in cfg.custom_hooks if hook["type"] != "EarlyStoppingHook"]
+    kept = [hook for hook in cfg.custom_hooks if hook["type"] not in ("EarlyStoppingHook", "MetricsFileHook")]
     cfg.custom_hooks = [*kept, dict(type="DryRunHook")]
 
 
@@ -138,10 +138,11 @@ def _model(model: nn.Module, input_shape: tuple[int, ...]) -> list[str]:
     if len(input_shape) == 4:
         size = f"{input_shape[3]}x{input_shape[2]} px"
         try:
-            macs = f"{count_macs(model, input_shape[1:]) / 1e9:.1f} G multiply-accumulates"
+            billions = count_macs(model, input_shape[1:]) / 1e9
+            macs = f"{billions:,.1f} G" if billions >= 1 else f"{1e3 * billions:.1f} M"
         except (AttributeError, TypeError, ValueError, RuntimeError):  # a kind of model that it does not know
-            macs = "multiply-accumulates unknown"
-        lines.append(f"{macs} for one image of {size}, the size of the first batch")
+            macs = "unknown"
+        lines.append(f"multiply-accumulates for one image of {size}, the size of the first batch: {macs}")
     return lines
 
 

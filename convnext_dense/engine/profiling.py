@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,21 @@ class ProfileHook(Hook):
     def _begin(self) -> None:
         if not is_main_process():
             return
-        kinds = [ProfilerActivity.CPU]
-        if torch.cuda.is_available():
-            kinds.append(ProfilerActivity.CUDA)
-        self._profile = profile(activities=kinds)
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it tells of its starting and stopping otherwise
+        self._profile = profile(activities=_activities())
         self._profile.start()
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Leave out a validation that falls between the recorded iterations."""
+        self._collect(False)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Go on recording."""
+        self._collect(True)
+
+    def _collect(self, enabled: bool) -> None:
+        if self._profile is not None:
+            self._profile.toggle_collection_dynamic(enabled, _activities())
 
     def _end(self, runner: Runner) -> None:
         recorded, self._profile = self._profile, None
@@ -80,6 +91,10 @@ class ProfileHook(Hook):
             f"  trace: {path} (open it in https://ui.perfetto.dev or chrome://tracing)",
         ]
         runner.logger.info("\n".join(lines))
+
+
+def _activities() -> list[ProfilerActivity]:
+    return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
 
 
 def dearest(recorded: profile, iterations: int, number: int = _LISTED) -> list[str]:

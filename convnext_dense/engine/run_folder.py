@@ -51,15 +51,13 @@ def environment() -> dict[str, Any]:
 
 
 def write_run_folder(runner: DenseRunner) -> None:
-    """Write `config.json` and `env.json`, and let `latest` lead to a training's folder (rank 0 only)."""
+    """Write `config.json` and `env.json` (rank 0 only)."""
     if not is_main_process():
         return
     folder = Path(runner.work_dir)
     (folder / "config.json").write_text(config_to_json(runner.cfg) + "\n")
     run = {"command": sys.argv, "seed": runner.seed, "processes": runner.world_size, **environment()}
     (folder / "env.json").write_text(json.dumps(run, indent=1) + "\n")
-    if runner._train_loop is not None and not runner.cfg.get("dry_run"):
-        set_latest(folder)
 
 
 def best_checkpoint(runner: Runner) -> str | None:
@@ -93,7 +91,8 @@ class MetricsFileHook(Hook):
     """Write losses, learning rate and scores as data.
 
     `metrics.jsonl` gets a line every `interval` iterations and for each evaluation, and one that says where
-    a resumed run goes on; `metrics.json` holds the newest evaluation.
+    a resumed run goes on; `metrics.json` holds the newest evaluation. When the training begins, `latest`
+    leads to its folder.
 
     Args:
         interval: Training iterations between two lines, at most; a short training logs more often.
@@ -107,6 +106,8 @@ class MetricsFileHook(Hook):
 
     def before_train(self, runner: DenseRunner) -> None:
         """Suit the interval to the length of the training, and note where a resumed one goes on."""
+        if is_main_process():
+            set_latest(Path(runner.work_dir))
         self.interval = max(1, min(self.interval, runner.max_iters // _LEAST_LINES))
         if runner.iter > 0:
             self._append(runner, {"resumed": runner.iter})
