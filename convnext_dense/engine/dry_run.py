@@ -52,16 +52,21 @@ class DryRunHook(Hook):
         self._measured = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Leave validation out, and note the size of the first batch behind the data preprocessor."""
+        """Leave validation out."""
         runner.train_loop.val_begin = runner.max_iters + 1
+        self._begun = runner.iter
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Note the size of the first batch behind the data preprocessor."""
+        if runner.iter > self._begun:
+            return
 
         def note(_: nn.Module, __: Any, batch: Mapping[str, Any]) -> None:
+            handle.remove()
             if isinstance(batch["inputs"], torch.Tensor):
                 self._input_shape = tuple(batch["inputs"].shape)
-            handle.remove()
 
         handle = runner.unwrapped_model.data_preprocessor.register_forward_hook(note)
-        self._begun = runner.iter
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None

@@ -124,7 +124,7 @@ class InterruptHook(Hook):
         done, length = self._position
         if done > 0:
             self._skip(runner, done, length)
-        if self._validation_due and runner.val_loop is not None:
+        if self._validation_due and runner.val_loop is not None and not runner.cfg.get("dry_run"):
             runner.logger.info("first the validation that the interruption left out")
             runner.val_loop.run()
 

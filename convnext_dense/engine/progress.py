@@ -29,8 +29,8 @@ from rich.progress import (
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 #: The speed shown is the mean over about this many iterations.
 _SPEED_WINDOW_ITERS = 50
-#: A narrower terminal gets the numbers without the bar, the time so far and the learning rate.
-_WIDE_COLUMNS = 120
+#: A narrower terminal gets neither the bar, nor the time so far, nor these numbers.
+_WIDE_COLUMNS, _WIDE_ONLY = 120, ("lr", "memory")
 
 
 def peak_memory_gib() -> float:
@@ -71,6 +71,7 @@ class ProgressHook(Hook):
         self._started_s = self._marked_s = 0.0
         self._marked_iter = self._first_iter = 0
         self._speed = 0.0
+        self._settled = False
         self._waiting: float | None = None
 
     # ------------------------------------------------------------------ training
@@ -79,7 +80,7 @@ class ProgressHook(Hook):
         """Start the clock and, on a terminal, the bar."""
         self._started_s = self._marked_s = time.perf_counter()
         self._first_iter = self._marked_iter = runner.iter
-        self._speed = 0.0
+        self._speed, self._settled = 0.0, False
         self._start("train", runner.max_iters, runner.iter)
 
     def after_train_iter(
@@ -93,7 +94,7 @@ class ProgressHook(Hook):
             return
         parts = self._train_parts(runner, outputs or {})
         if self._bar is not None:
-            shown = [part for name, part in parts.items() if self._wide or name != "lr"]
+            shown = [part for name, part in parts.items() if self._wide or name not in _WIDE_ONLY]
             self._bar.update(self._task, completed=done, text="  ".join(shown))
         if due:
             left = timedelta(seconds=round((total - done) / self._speed)) if self._speed else "?"
@@ -106,13 +107,17 @@ class ProgressHook(Hook):
         self.close()
 
     def _measure_speed(self, runner: Runner, done: int) -> None:
+        """Measure over a window of iterations; the first window shows what it has so far."""
         now = time.perf_counter()
         iters = done - self._marked_iter
-        if self._speed == 0.0 or iters >= min(self.interval, _SPEED_WINDOW_ITERS):
+        # The first iteration starts the loaders' workers: it stands for itself.
+        full = done == self._first_iter + 1 or iters >= min(self.interval, _SPEED_WINDOW_ITERS)
+        if full or not self._settled:
             self._speed = iters / max(now - self._marked_s, 1e-9)
             self._waiting = data_wait(runner, iters)
-            if done > self._first_iter + 1:
-                self._marked_s, self._marked_iter = now, done
+        if full:
+            self._settled = done > self._first_iter + 1
+            self._marked_s, self._marked_iter = now, done
 
     def _train_parts(self, runner: Runner, outputs: dict) -> dict[str, str]:
         rates = runner.optim_wrapper.get_lr()

@@ -54,6 +54,7 @@ class DenseRunner(Runner):
     def setup_env(self, env_cfg: dict) -> None:
         """Set up processes and devices, and agree with all of them on the run's folder."""
         super().setup_env(env_cfg)
+        self._format_config(False)
         if self._train_loop is None:
             return
         chosen = [str(run_dir(self.cfg, Path(self.work_dir), self.timestamp)) if is_main_process() else None]
@@ -85,10 +86,17 @@ class DenseRunner(Runner):
 
     def dump_config(self) -> None:
         """Write the resolved config (`.py` and JSON) and the environment to the work dir."""
+        self._format_config(True)
         super().dump_config()
-        # The file is for readers; the copies in checkpoints need no formatting, which takes seconds each.
-        super(Config, self.cfg).__setattr__("_format_python_code", False)
+        self._format_config(False)
         write_run_folder(self)
+
+    def _format_config(self, wanted: bool) -> None:
+        """Choose whether the config's text is formatted, which takes a second or more each time.
+
+        The file in the work dir is for readers; the copies in logs and checkpoints need no formatting.
+        """
+        super(Config, self.cfg).__setattr__("_format_python_code", wanted)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for distributed training, on the CPU without device ids and without SyncBN."""

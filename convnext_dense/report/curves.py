@@ -114,7 +114,7 @@ def _draw_lines(axes: Any, records: Sequence[Mapping[str, Any]], names: Sequence
 
 
 def _series(records: Iterable[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
-    """Return the iterations and values of a name where it has any; COCO's -1 stands for an undefined score."""
+    """Return the iterations and values of a name where it has any; COCO's -1 is an undefined score."""
     undefined = (None, -1.0) if name.startswith("coco/") else (None,)
     pairs = [(record["iter"], record[name]) for record in records if record.get(name) not in undefined]
     return [at for at, _ in pairs], [value for _, value in pairs]

@@ -94,9 +94,9 @@ class ValidationPicturesHook(OverlayHook):
         """Draw the samples of this batch, until `limit` is reached."""
         try:
             self._draw_batch(runner.val_dataloader.dataset, outputs or [])
-        except UserError as error:
+        except Exception as error:  # images that no file holds, predictions of another structure
             self.limit = 0
-            runner.logger.warning(f"no pictures of the validation: {error}")
+            runner.logger.warning(f"the validation is not drawn: {type(error).__name__}: {error}")
 
     def after_test_iter(self, *_: Any, **__: Any) -> None:
         """Draw nothing: a test has a hook of its own."""

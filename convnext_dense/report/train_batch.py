@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import ImgDataPreprocessor, is_model_wrapper
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -26,7 +26,9 @@ class TrainBatchHook(Hook):
 
     The batch is taken behind the data preprocessor, whose normalisation is undone, so that random steps on
     the whole batch are in it, too, and no random number is drawn for it. The picture is `train_batch.jpg` in
-    the run's folder, an image a row.
+    the run's folder, an image a row; a resumed run keeps the one that it has.
+
+    A training does not end because of a picture: where none can be drawn, a warning says so.
 
     Args:
         limit: Images to draw.
@@ -35,24 +37,29 @@ class TrainBatchHook(Hook):
     priority = "LOW"
 
     def __init__(self, limit: int = 4) -> None:
-        self.limit = limit
+        self.limit, self._begun = limit, False
 
-    def before_train(self, runner: Runner) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Wait for the first batch to pass through the model's data preprocessor."""
-        if not is_main_process():
+        if self._begun or not is_main_process():
+            return
+        self._begun = True
+        path = Path(runner.work_dir) / TRAIN_BATCH
+        if runner.iter > 0 and path.exists():
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        path = Path(runner.work_dir) / TRAIN_BATCH
         meta = dict(runner.train_dataloader.dataset.metainfo)
 
         def draw(preprocessor: nn.Module, _: Any, batch: dict[str, Any]) -> None:
             handle.remove()
-            # A recipe with several views of each image has a dict here, an exotic one another preprocessor.
-            if not (isinstance(batch["inputs"], Tensor) and isinstance(preprocessor, ImgDataPreprocessor)):
-                return
-            picture = draw_batch(preprocessor, batch, meta, self.limit)
-            if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 90]):
-                runner.logger.warning(f"the first batch could not be drawn to {path}")
+            try:
+                picture = draw_batch(preprocessor, batch, meta, self.limit)
+                written = cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
+            except Exception as error:  # batches of another structure, above all
+                runner.logger.warning(f"the first batch is not drawn: {type(error).__name__}: {error}")
+            else:
+                if not written:
+                    runner.logger.warning(f"the first batch is not drawn: {path} cannot be written")
 
         handle = model.data_preprocessor.register_forward_hook(draw)
 
