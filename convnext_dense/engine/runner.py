@@ -152,6 +152,10 @@ class DenseRunner(Runner):
         complete = strict or self._train_loop is None or self._resume
         if self._resume:
             checkpoint = _restore_message_hub(read_checkpoint(filename), filename, Path(self.work_dir))
+            metainfo = getattr(self.train_dataloader.dataset, "metainfo", None)
+            if plain(metainfo) == checkpoint["meta"].get("dataset_meta"):
+                # mmengine compares them byte by byte, and warns.
+                checkpoint["meta"]["dataset_meta"] = metainfo
             self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
             report = load_weights(self.unwrapped_model, checkpoint["state_dict"], heads="require")
         else:

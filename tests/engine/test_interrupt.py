@@ -156,7 +156,7 @@ def test_two_processes_stop_together_although_one_was_told(tmp_path, monkeypatch
 
 @pytest.mark.timeout(600)
 def test_ctrl_c_at_the_keyboard(tmp_path, monkeypatch):
-    """In a terminal, with loader workers, which get the Ctrl-C too; once, resumed as told, then twice."""
+    """In a terminal, with loader workers, which get the Ctrl-C too: once, then, resumed as told, twice."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     workers = {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}
     changes = {**workers, "train_cfg.max_iters": 100_000, "train_cfg.val_interval": 100_000}
@@ -174,10 +174,13 @@ def test_ctrl_c_at_the_keyboard(tmp_path, monkeypatch):
     words = [sys.executable if word == "python" else word for word in shlex.split(resume)]
     assert torch.load(tmp_path / "run/latest/last.pth", weights_only=True)["meta"]["iter"] == int(done)
 
+    write_config(tmp_path, "typed", press(tmp_path / "seen", pause_s=2.0), **changes)
     with Terminal(words, cwd=tmp_path) as terminal:
-        terminal.wait_for("train +[1-9][0-9]*/100000 loss")
-        # A single process: the second one need not wait.
-        terminal.press("\x03\x03")
+        terminal.wait_for(f"train +{int(done) + 1}/100000")
+        terminal.press("\x03")
+        terminal.wait_for("stopping with a checkpoint")
+        terminal.press("\x03")
         assert terminal.exit_code() == 130
+    assert "is different from the current training dataset" not in terminal.text
     assert "interrupted at once" in terminal.text
     assert "Traceback" not in terminal.output
