@@ -19,6 +19,9 @@ from .run_dirs import BEST, LAST
 from .run_folder import best_checkpoint, best_score
 from .runner import DenseRunner
 
+#: What there is to look at in a run's folder.
+_TO_LOOK_AT = ("curves.png", "metrics.csv", TRAIN_BATCH, ValidationPicturesHook.FOLDER)
+
 
 def finished(runner: DenseRunner, args: argparse.Namespace, started_s: float) -> str:
     """Return the summary of a training that has come to its end.
@@ -55,8 +58,8 @@ def _checkpoints(runner: DenseRunner) -> list[str]:
     if best is not None and (folder / BEST).is_file():
         lines.append(f"  best       {best_score(runner)}: {shown(folder / BEST)} ({Path(best).stem})")
     lines.append(f"  last       {shown(folder / LAST)}")
-    pictures = [name for name in (TRAIN_BATCH, ValidationPicturesHook.FOLDER) if (folder / name).exists()]
-    return [*lines, f"  folder     {shown(folder)}: {', '.join(['curves.png', 'metrics.csv', *pictures])}"]
+    present = [name for name in _TO_LOOK_AT if (folder / name).exists()]
+    return [*lines, f"  folder     {shown(folder)}: {', '.join(present)}"]
 
 
 def shown(path: Path) -> str:

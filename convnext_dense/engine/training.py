@@ -54,18 +54,23 @@ def run_training(runner: DenseRunner, args: argparse.Namespace, started_s: float
     Raises:
         UserError: The training was aborted at once, by a second Ctrl-C or before its first iteration.
     """
-    exit_code = 0
+    exit_code, stopped, dry = 0, None, False
     with _abort_hint(runner, args), restored_signals(runner), stopped_progress(runner):
         try:
             runner.train()
-            text = finished(runner, args, started_s)
-        except Stopped as stopped:
-            text, exit_code = interrupted(runner, args, stopped), stopped.exit_code
+        except Stopped as request:
+            stopped, exit_code = request, request.exit_code
         except DryRunDone:
-            text = f"nothing is kept but {runner.work_dir}\nstart it: {train_command(args)}"
+            dry = True
         stop_progress(runner)
         if is_main_process():
             write_curves(Path(runner.work_dir))
+        if dry:
+            text = f"nothing is kept but {runner.work_dir}\nstart it: {train_command(args)}"
+        elif stopped is not None:
+            text = interrupted(runner, args, stopped)
+        else:
+            text = finished(runner, args, started_s)
         runner.logger.info(text)
     return exit_code
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 from mmengine.hooks import Hook
@@ -18,17 +17,14 @@ class PressCtrlCHook(Hook):
         after: Iterations that are begun before; None: never.
         during: `train`, or `val` for the validation after them.
         rank: The process that is told; None: all.
-        pause_s: How much longer each training iteration takes.
+        times: How often it is pressed.
     """
 
     priority = "HIGH"
 
-    def __init__(self, seen, after=None, during="train", rank=None, pause_s=0.0):
-        self.seen, self.after, self.during, self.rank = Path(seen), after, during, rank
-        self.pause_s = pause_s
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        time.sleep(self.pause_s)
+    def __init__(self, seen, after=None, during="train", rank=None, times=1):
+        self.seen, self.after, self.during = Path(seen), after, during
+        self.rank, self.times = rank, times
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         names = [Path(sample.img_path).name for sample in data_batch["data_samples"]]
@@ -43,4 +39,5 @@ class PressCtrlCHook(Hook):
 
     def _press(self, runner):
         if self.rank in (None, runner.rank):
-            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(self.times):
+                os.kill(os.getpid(), signal.SIGINT)

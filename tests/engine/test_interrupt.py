@@ -7,7 +7,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +57,12 @@ def press(seen, **options):
 
 def train(config, work_dir, *options):
     return main([str(word) for word in ("train", config, "--work-dir", work_dir, *options)])
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 class Outcome:
@@ -138,49 +143,52 @@ def test_two_processes_stop_together_although_one_was_told(tmp_path, monkeypatch
     run = tmp_path / "run"
     run.mkdir()
     config = write_config(tmp_path, "two", press(run / "seen", after=3, rank=1))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     command = [ROOT / "tools/dist_train.sh", config, "2", "--work-dir", run]
-    environment = {**os.environ, "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=240
-    )
+    environment = {**os.environ, "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.stdout.count("interrupted after iteration 3 of 8") == 1, done.stdout + done.stderr
-    (resume,) = re.findall(r"go on +(.*)", done.stdout)
-    assert shlex.split(resume)[:3] == [*map(str, command[:3])]
-    assert resume.endswith("--resume")
     assert [len((run / f"seen.{rank}").read_text().splitlines()) for rank in (0, 1)] == [3, 3]
     assert torch.load(run / "latest/last.pth", weights_only=True)["meta"]["iter"] == 3
 
 
+@pytest.mark.usefixtures("_handler_comes_back")
+def test_the_second_ctrl_c_does_not_wait(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    config = write_config(tmp_path, "twice", press(run / "seen", after=6, times=2))
+    assert train(config, run) == 130
+    assert len((run / "seen.0").read_text().splitlines()) == 6
+    message = capsys.readouterr().err
+    assert "interrupted at once" in message
+    assert "go on from the last checkpoint" in message
+    assert torch.load(run / "latest/last.pth", weights_only=True)["meta"]["iter"] == 4, "the regular one"
+
+
+ENDLESS = {
+    "train_cfg.max_iters": 100_000,
+    "train_cfg.val_interval": 100_000,
+    "default_hooks.checkpoint.interval": 100_000,
+    "train_dataloader.num_workers": 1,  # a Ctrl-C in a terminal reaches the loaders' workers, too
+    "train_dataloader.persistent_workers": True,
+}
+
+
 @pytest.mark.timeout(600)
-def test_ctrl_c_at_the_keyboard(tmp_path, monkeypatch):
-    """In a terminal, with loader workers, which get the Ctrl-C too: once, then, resumed as told, twice."""
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.full)])
+def test_ctrl_c_at_the_keyboard(processes, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    workers = {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}
-    changes = {**workers, "train_cfg.max_iters": 100_000, "train_cfg.val_interval": 100_000}
-    changes["default_hooks.checkpoint.interval"] = 100_000
-    config = write_config(tmp_path, "typed", **changes)
-    command = [sys.executable, ROOT / "tools/train.py", config, "--work-dir", "run"]
-    with Terminal(command, cwd=tmp_path) as terminal:
+    config = write_config(tmp_path, "typed", **ENDLESS)
+    start = ["python", ROOT / "tools/train.py", config]
+    if processes > 1:
+        start = [ROOT / "tools/dist_train.sh", config, processes]
+    command = list(map(str, [*start, "--work-dir", "run"]))
+    with Terminal(command, cwd=tmp_path, env={"MASTER_PORT": free_port()}) as terminal:
         terminal.wait_for(r"train +[1-9]\d*/100000 loss \S+ +\S+ it/s +data-wait \d+ % left [\d:]{5}")
         terminal.press("\x03")
-        terminal.wait_for("stopping with a checkpoint")
         assert terminal.exit_code() == 130
-    assert "Traceback" not in terminal.output
+    assert "stopping with a checkpoint" in terminal.text
+    assert "Traceback" not in terminal.text
     (done,) = re.findall(r"interrupted after iteration (\d+) of", terminal.text)
-    (resume,) = re.findall(r"go on +(.*)\r", terminal.text)
-    words = [sys.executable if word == "python" else word for word in shlex.split(resume)]
     assert torch.load(tmp_path / "run/latest/last.pth", weights_only=True)["meta"]["iter"] == int(done)
-
-    write_config(tmp_path, "typed", press(tmp_path / "seen", pause_s=2.0), **changes)
-    with Terminal(words, cwd=tmp_path) as terminal:
-        terminal.wait_for(f"train +{int(done) + 1}/100000")
-        terminal.press("\x03")
-        terminal.wait_for("stopping with a checkpoint")
-        terminal.press("\x03")
-        assert terminal.exit_code() == 130
-    assert "is different from the current training dataset" not in terminal.text
-    assert "interrupted at once" in terminal.text
-    assert "Traceback" not in terminal.output
+    (resume,) = re.findall(r"go on +(.*)\r", terminal.text)
+    assert shlex.split(resume) == [*command, "--resume"]
