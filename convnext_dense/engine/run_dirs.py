@@ -150,8 +150,8 @@ def link_checkpoint(path: Path, name: str) -> None:
     os.replace(unfinished, link)
 
 
-def adopt_checkpoint(path: Path, run: Path) -> Path:
-    """Return where a checkpoint that an earlier part of a run left lies in the run's folder.
+def adopt_best(path: Path, run: Path) -> None:
+    """Let a run's folder have the best checkpoint so far, where an earlier part of the run left it elsewhere.
 
     Resumed in another folder, a run must not replace what is in the first one: it takes a link or a copy.
     """
@@ -161,4 +161,5 @@ def adopt_checkpoint(path: Path, run: Path) -> Path:
             os.link(path, here)
         except OSError:
             shutil.copyfile(path, here)
-    return here
+    if here.exists() and not (run / BEST).exists():
+        link_checkpoint(here, BEST)

@@ -29,7 +29,7 @@ from ..errors import UserError
 from ..models.convnext import ConvNeXt
 from ..weights import load_weights, read_checkpoint
 from .config import config_to_json, plain
-from .run_dirs import BEST, LAST, POINTER, adopt_checkpoint, link_checkpoint, run_dir
+from .run_dirs import BEST, LAST, POINTER, adopt_best, link_checkpoint, run_dir
 from .run_folder import best_checkpoint, write_run_folder
 
 #: The checkpoint of an interruption; the next regular one takes its place.
@@ -280,7 +280,9 @@ def _restore_message_hub(checkpoint: dict[str, Any], source: str, run: Path) -> 
     info = dict(hub["runtime_info"])
     for name in [name for name in info if name.startswith("best_ckpt")]:
         if info[name]:
-            info[name] = str(adopt_checkpoint(Path(info[name]), run))
+            if is_main_process():
+                adopt_best(Path(info[name]), run)
+            info[name] = str(run / Path(info[name]).name)
     # mmengine's `resume` would execute the text under `config`.
     meta = {key: value for key, value in checkpoint["meta"].items() if key != "config"}
     return {**checkpoint, "meta": meta, "message_hub": {**hub, "runtime_info": info, "log_scalars": scalars}}
