@@ -124,7 +124,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="config file that the checkpoint was trained with")
-    parser.add_argument("checkpoint", help="checkpoint file, e.g. work_dirs/<config>/iter_160000.pth")
+    parser.add_argument("checkpoint", help="checkpoint file, e.g. work_dirs/<config>/latest/best.pth")
     parser.add_argument(
         "--tta", action="store_true", help="test-time augmentation as the config's tta_model says"
     )

@@ -203,6 +203,8 @@ class DenseRunner(Runner):
 class _CurrentStdout:
     """Writes to what `sys.stdout` is at the moment, so that a progress bar stays below what is written."""
 
+    closed = False  # mmengine's MLflow back end asks
+
     def write(self, text: str) -> None:
         sys.stdout.write(text)
 
