@@ -18,6 +18,7 @@ from torch import nn
 from ..complexity import count_macs, count_params
 from ..optim.group_table import Group, log_group_table
 from ..report.train_batch import TRAIN_BATCH
+from .config import add_hooks
 from .distributed import any_process
 from .progress import data_wait, peak_memory_gib
 
@@ -37,8 +38,9 @@ def use_dry_run(cfg: Config) -> None:
     """Let a config's training stop after a few iterations and keep nothing, in place."""
     cfg.dry_run = True
     cfg.default_hooks.checkpoint = None
-    kept = [hook for hook in cfg.custom_hooks if hook["type"] not in ("EarlyStoppingHook", "MetricsFileHook")]
-    cfg.custom_hooks = [*kept, dict(type="DryRunHook")]
+    left_out = ("EarlyStoppingHook", "MetricsFileHook")
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook["type"] not in left_out]
+    add_hooks(cfg, "DryRunHook")
 
 
 @HOOKS.register_module()

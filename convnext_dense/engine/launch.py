@@ -17,7 +17,7 @@ from mmengine.registry import Registry
 from ..errors import UserError, did_you_mean
 from .auto_scale import auto_scale, process_count
 from .classes import set_num_classes
-from .config import adapt_to_cpu, load_config, use_amp, walk_dicts
+from .config import adapt_to_cpu, add_hooks, load_config, use_amp, walk_dicts
 from .distributed import check_launcher, init_cpu_process_group, leave_process_group
 from .fine_tune import add_fine_tuning
 from .libraries import load_libraries
@@ -28,7 +28,7 @@ from .run_dirs import checkpoint_to_resume
 from .training import add_train_hooks, run_training
 
 #: Hooks that every run of the tools has, beside those of its config.
-_TOOL_HOOKS = ({"type": "ProgressHook"}, {"type": "MetricsFileHook"}, {"type": "BroadcastBuffersHook"})
+_TOOL_HOOKS = ("ProgressHook", "MetricsFileHook", "BroadcastBuffersHook")
 
 
 @closed_loaders()
@@ -122,7 +122,7 @@ def _prepare(args: argparse.Namespace) -> Config:
         ) from error
     if not os.access(cfg.work_dir, os.W_OK):
         raise UserError("the work dir cannot be written", cfg.work_dir, "name another one with --work-dir")
-    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *(dict(hook) for hook in _TOOL_HOOKS)]
+    add_hooks(cfg, *_TOOL_HOOKS)
     return cfg
 
 

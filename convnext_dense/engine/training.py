@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from ..errors import EXIT_INTERRUPTED, UserError
+from .config import add_hooks
 from .dry_run import DryRunDone, use_dry_run
 from .interrupt import Stopped, restored_signals
 from .loggers import add_tensorboard, check_loggers
@@ -21,7 +22,7 @@ from .runner import DenseRunner
 from .summary import finished, interrupted, resume_command, train_command
 
 #: Hooks that every training of the tools has, beside those of its config.
-_HOOKS = ({"type": "TrainBatchHook"}, {"type": "ValidationPicturesHook"}, {"type": "InterruptHook"})
+_HOOKS = ("TrainBatchHook", "ValidationPicturesHook", "InterruptHook")
 
 
 def add_train_hooks(cfg: Config, args: argparse.Namespace) -> None:
@@ -30,12 +31,12 @@ def add_train_hooks(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         UserError: A logger of the config has no package to work with.
     """
-    cfg.custom_hooks += [dict(hook) for hook in _HOOKS]
+    add_hooks(cfg, *_HOOKS)
     if args.tensorboard:
         add_tensorboard(cfg)
     check_loggers(cfg)
     if args.profile:
-        cfg.custom_hooks.append(dict(type="ProfileHook"))
+        add_hooks(cfg, "ProfileHook")
     if args.dry_run:
         use_dry_run(cfg)
 

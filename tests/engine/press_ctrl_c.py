@@ -18,13 +18,14 @@ class PressCtrlCHook(Hook):
         during: `train`, or `val` for the validation after them.
         rank: The process that is told; None: all.
         times: How often it is pressed.
+        key: The signal.
     """
 
     priority = "HIGH"
 
-    def __init__(self, seen, after=None, during="train", rank=None, times=1):
+    def __init__(self, seen, after=None, during="train", rank=None, times=1, key="SIGINT"):
         self.seen, self.after, self.during = Path(seen), after, during
-        self.rank, self.times = rank, times
+        self.rank, self.times, self.signal = rank, times, getattr(signal, key)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         names = [Path(sample.img_path).name for sample in data_batch["data_samples"]]
@@ -40,4 +41,4 @@ class PressCtrlCHook(Hook):
     def _press(self, runner):
         if self.rank in (None, runner.rank):
             for _ in range(self.times):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), self.signal)

@@ -164,6 +164,15 @@ def test_the_second_ctrl_c_does_not_wait(tmp_path, capsys):
     assert torch.load(run / "latest/last.pth", weights_only=True)["meta"]["iter"] == 4, "the regular one"
 
 
+def test_sigterm_is_a_ctrl_c_from_elsewhere(tmp_path, capsys):
+    """As Slurm sends it to a job whose time is up."""
+    run = tmp_path / "run"
+    run.mkdir()
+    assert train(write_config(tmp_path, "ended", press(run / "seen", after=2, key="SIGTERM")), run) == 143
+    assert "interrupted after iteration 2 of 8" in capsys.readouterr().out
+    assert torch.load(run / "latest/last.pth", weights_only=True)["meta"]["iter"] == 2
+
+
 ENDLESS = {
     "train_cfg.max_iters": 100_000,
     "train_cfg.val_interval": 100_000,

@@ -123,6 +123,19 @@ def test_a_dry_run_tells_everything_and_leaves_the_runs_alone(profiled, capsys):
     assert re.search(r"start it: .*train (?!.*--dry-run)", out)
 
 
+def test_the_resolved_config_of_a_run_is_a_config(profiled, tmp_path):
+    """It has the tools' hooks already, and none of them runs twice."""
+    config, work_dir, _ = profiled
+    resolved = work_dir / "latest" / config.name
+    assert train(resolved, tmp_path, "--cfg-options", "train_cfg.max_iters=2") == 0
+    records = (tmp_path / "latest/metrics.jsonl").read_text().splitlines()
+    assert [json.loads(record)["iter"] for record in records] == [1, 2, 2]
+    hooks = [
+        hook["type"] for hook in json.loads((tmp_path / "latest/config.json").read_text())["custom_hooks"]
+    ]
+    assert len(hooks) == len(set(hooks))
+
+
 def test_a_run_resumed_elsewhere_leaves_the_first_one_whole(profiled, tmp_path):
     """mmengine deletes the best checkpoint that a resumed one beats, wherever it lies."""
     config, work_dir, _ = profiled
