@@ -16,11 +16,13 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..complexity import count_macs, count_params
+from ..files import typed_path
 from ..optim.group_table import Group, log_group_table
 from ..report.train_batch import TRAIN_BATCH
 from .config import add_hooks
 from .distributed import any_process
-from .progress import data_wait, peak_memory_gib
+from .profiling import ProfileHook
+from .progress import data_wait, peak_memory_gib, stop_progress
 
 _WARM_UP, _MOST_MEASURED = 2, 20  # iterations
 #: Enough is measured after so long, at the next iteration.
@@ -82,6 +84,7 @@ class DryRunHook(Hook):
         last = runner.iter + 1 >= runner.max_iters
         if any_process(self._measured >= _MOST_MEASURED or slow or last):
             self._measured = max(1, self._measured)
+            stop_progress(runner)
             runner.logger.info("\n".join(self._lines(runner)))
             raise DryRunDone
 
@@ -94,7 +97,7 @@ class DryRunHook(Hook):
             "schedule": _schedule(runner),
             "memory": [_memory()],
             "time": self._time(runner),
-            "batch": [str(Path(runner.work_dir) / TRAIN_BATCH)],
+            "batch": [typed_path(Path(runner.work_dir) / TRAIN_BATCH)],
         }
         lines = ["dry run:"]
         for name, texts in sections.items():
@@ -106,8 +109,10 @@ class DryRunHook(Hook):
         waiting = data_wait(runner, self._measured)
         left = runner.max_iters - self._begun
         waits = "" if waiting is None else f", {100 * waiting:.0f} % of it waiting for data"
+        profiled = any(isinstance(hook, ProfileHook) for hook in runner.hooks)
+        mean = f"mean of {self._measured}{', some slowed by the profile' if profiled else ''}"
         return [
-            f"{seconds:.3g} s an iteration{waits} (mean of {self._measured})",
+            f"{seconds:.3g} s an iteration{waits} ({mean})",
             f"about {timedelta(seconds=round(seconds * left))} for {left:,} iterations, without validations",
         ]
 
@@ -149,7 +154,7 @@ def _model(model: nn.Module, input_shape: tuple[int, ...]) -> list[str]:
             macs = f"{billions:,.1f} G" if billions >= 1 else f"{1e3 * billions:.1f} M"
         except (AttributeError, TypeError, ValueError, RuntimeError):  # a kind of model that it does not know
             macs = "unknown"
-        lines.append(f"multiply-accumulates for one image of {size}, the size of the first batch: {macs}")
+        lines.append(f"multiply-accumulates: {macs} for an image of {size} (the first batch's)")
     return lines
 
 

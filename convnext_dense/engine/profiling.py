@@ -13,10 +13,12 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.profiler import ProfilerActivity, profile
 
+from ..files import typed_path
 from .progress import data_wait
 
 TRACE = "trace.json"
 _LISTED = 10
+_NAME_WIDTH = 46  # so that a row fits into 80 columns
 
 
 @HOOKS.register_module()
@@ -88,7 +90,7 @@ class ProfileHook(Hook):
             f"profile of iterations {self._first}-{self._last}, {seconds:.3f} s each (slowed by it)",
             f"  waiting for data: {'unknown' if waiting is None else f'{100 * waiting:.1f} %'}",
             *dearest(recorded, number),
-            f"  trace: {path} (open it in https://ui.perfetto.dev or chrome://tracing)",
+            f"  trace: {typed_path(path)}, to open in https://ui.perfetto.dev",
         ]
         runner.logger.info("\n".join(lines))
 
@@ -114,6 +116,6 @@ def dearest(recorded: profile, iterations: int, number: int = _LISTED) -> list[s
         own_us = getattr(row, kind)
         lines.append(
             f"  {own_us / 1e3 / iterations:>9.2f}{100 * own_us / whole_us:>6.1f} %"
-            f"{row.count / iterations:>12.1f}  {row.key[:60]}"
+            f"{row.count / iterations:>12.1f}  {row.key[:_NAME_WIDTH]}"
         )
     return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shlex
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from ..files import typed_path
 from ..report.hook import ValidationPicturesHook
 from ..report.train_batch import TRAIN_BATCH
 from .interrupt import Stopped
@@ -39,7 +39,7 @@ def finished(runner: DenseRunner, args: argparse.Namespace, started_s: float) ->
     lines += _checkpoints(runner)
     chosen = folder / (BEST if (folder / BEST).is_file() else LAST)
     lines += ["next:", f"  evaluate   {test_command(args, chosen)}"]
-    lines.append(f"  predict    {_command('predict', [shown(chosen), 'IMAGES'])}")
+    lines.append(f"  predict    {_command('predict', [typed_path(chosen), 'IMAGES'])}")
     if done < total:
         lines.append(f"  go on      {resume_command(args)}")
     return "\n".join(lines)
@@ -56,23 +56,16 @@ def _checkpoints(runner: DenseRunner) -> list[str]:
     folder = Path(runner.work_dir)
     lines, best = [], best_checkpoint(runner)
     if best is not None and (folder / BEST).is_file():
-        lines.append(f"  best       {best_score(runner)}: {shown(folder / BEST)} ({Path(best).stem})")
-    lines.append(f"  last       {shown(folder / LAST)}")
+        lines.append(f"  best       {best_score(runner)}: {typed_path(folder / BEST)} ({Path(best).stem})")
+    lines.append(f"  last       {typed_path(folder / LAST)}")
     present = [name for name in _TO_LOOK_AT if (folder / name).exists()]
-    return [*lines, f"  folder     {shown(folder)}: {', '.join(present)}"]
-
-
-def shown(path: Path) -> str:
-    """Return a path as short as it can be typed here, quoted for the shell."""
-    with contextlib.suppress(ValueError):
-        path = path.relative_to(Path.cwd())
-    return shlex.quote(str(path))
+    return [*lines, f"  folder     {typed_path(folder)}: {', '.join(present)}"]
 
 
 def test_command(args: argparse.Namespace, checkpoint: Path) -> str:
     """Return the command that evaluates a checkpoint of this training."""
     options = ["--cfg-options", *map(shlex.quote, args.cfg_options)] if args.cfg_options else []
-    return _command("test", [shlex.quote(args.config), shown(checkpoint), *options])
+    return _command("test", [shlex.quote(args.config), typed_path(checkpoint), *options])
 
 
 def resume_command(args: argparse.Namespace) -> str:

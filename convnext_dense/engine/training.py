@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from ..errors import EXIT_INTERRUPTED, UserError
+from ..files import typed_path
 from .config import add_hooks
 from .dry_run import DryRunDone, use_dry_run
 from .interrupt import Stopped, restored_signals
@@ -64,10 +65,11 @@ def run_training(runner: DenseRunner, args: argparse.Namespace, started_s: float
         except DryRunDone:
             dry = True
         stop_progress(runner)
+        folder = Path(runner.work_dir)
         if is_main_process():
-            write_curves(Path(runner.work_dir))
+            write_curves(folder)
         if dry:
-            text = f"nothing is kept but {runner.work_dir}\nstart it: {train_command(args)}"
+            text = f"kept: {typed_path(folder)}\nstart it: {train_command(args)}"
         elif stopped is not None:
             text = interrupted(runner, args, stopped)
         else:

@@ -111,7 +111,7 @@ def test_a_dry_run_tells_everything_and_leaves_the_runs_alone(profiled, capsys):
         "10: background, disc,",
         "EncoderDecoder: ConvNeXt, FusedUPerHead, FCNHead",
         "0.1 M parameters, 0.1 M of them trained",
-        "for one image of 64x64 px",
+        "for an image of 64x64 px",
         "8 iterations, 4 passes over the data",
         "LinearLR over iterations 0-50",
         "s an iteration",
