@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from ..errors import UserError
 from .colors import class_colors
 from .objects import draw_objects
-from .overlay import comparison, side_by_side
+from .overlay import comparison, enlarge, panel_scale, side_by_side
 
 #: Objects that are less certain are not drawn.
 SCORE_THRESHOLD = 0.3
@@ -112,9 +112,10 @@ def _draw_labels(image: np.ndarray, sample: Any, meta: dict[str, Any]) -> np.nda
 
 
 def _draw_objects(image: np.ndarray, sample: Any, meta: dict[str, Any]) -> np.ndarray:
-    pictures = {"image": image}
+    scale = panel_scale(image)
+    pictures = {"image": enlarge(image, scale)}
     if "gt_instances" in sample:
-        pictures["truth"] = draw_objects(image, sample.gt_instances, meta)
+        pictures["truth"] = draw_objects(image, sample.gt_instances, meta, scale)
     found = sample.pred_instances
-    pictures["prediction"] = draw_objects(image, found[found.scores >= SCORE_THRESHOLD], meta)
+    pictures["prediction"] = draw_objects(image, found[found.scores >= SCORE_THRESHOLD], meta, scale)
     return side_by_side(pictures)

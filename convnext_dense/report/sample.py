@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .objects import draw_objects
-from .overlay import comparison, side_by_side
+from .overlay import comparison, enlarge, panel_scale, side_by_side
 
 
 def draw_sample(sample: dict[str, Any], meta: dict[str, Any]) -> tuple[np.ndarray, str]:
@@ -36,8 +36,9 @@ def draw_sample(sample: dict[str, Any], meta: dict[str, Any]) -> tuple[np.ndarra
     counted = [f"{names.count(name)} {name}" for name in dict.fromkeys(names)] or ["no object"]
     if len(ignored):
         counted.append(f"{len(ignored)} ignored")
-    picture = side_by_side({"image": image, "labels": draw_objects(image, objects, meta)})
-    return picture, f"{where}; {', '.join(counted)}"
+    scale = panel_scale(image)
+    pictures = {"image": enlarge(image, scale), "labels": draw_objects(image, objects, meta, scale)}
+    return side_by_side(pictures), f"{where}; {', '.join(counted)}"
 
 
 def _share(value: int, share: float, classes: Any) -> str:

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.structures import PixelData
-from mmseg.models import SegDataPreProcessor
-from mmseg.structures import SegDataSample
 
+from convnext_dense.engine.libraries import load_libraries
 from convnext_dense.report.train_batch import denormalised, draw_batch
+
+load_libraries("mmseg")  # with the operators that mmcv lacks, which it would note the absence of
+
+from mmseg.models import SegDataPreProcessor  # noqa: E402
+from mmseg.structures import SegDataSample  # noqa: E402
 
 META = {"classes": ("cat", "dog"), "palette": ((255, 0, 0), (0, 255, 0))}
 
