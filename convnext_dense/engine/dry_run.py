@@ -80,7 +80,9 @@ class DryRunHook(Hook):
         if done <= _WARM_UP:
             self._started_s = time.perf_counter()
         self._measured = done - _WARM_UP
-        slow = self._measured > 0 and time.perf_counter() - self._started_s > _ENOUGH_S
+        took_s = time.perf_counter() - self._started_s
+        profiles = any(isinstance(hook, ProfileHook) and hook.last > runner.iter + 1 for hook in runner.hooks)
+        slow = self._measured > 0 and took_s > _ENOUGH_S and not profiles
         last = runner.iter + 1 >= runner.max_iters
         if any_process(self._measured >= _MOST_MEASURED or slow or last):
             self._measured = max(1, self._measured)

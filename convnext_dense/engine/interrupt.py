@@ -119,12 +119,14 @@ class InterruptHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Listen for Ctrl-C from now on, and make up for what the interrupted run has left."""
+        if runner.cfg.get("dry_run"):  # it has nothing to keep
+            return
         self._request = StopRequest("TORCHELASTIC_RUN_ID" in os.environ)
         self._request.listen()
         done, length = self._position
         if done > 0:
             self._skip(runner, done, length)
-        if self._validation_due and runner.val_loop is not None and not runner.cfg.get("dry_run"):
+        if self._validation_due and runner.val_loop is not None:
             runner.logger.info("first the validation that the interruption left out")
             runner.val_loop.run()
 

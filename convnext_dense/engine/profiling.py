@@ -32,6 +32,9 @@ class ProfileHook(Hook):
         skip: Iterations before the recorded ones: loaders start, kernels are chosen. Less if the training
             is too short for it.
         iterations: Recorded iterations.
+
+    Attributes:
+        last: The last recorded iteration, from 1.
     """
 
     # Around everything else that happens in an iteration.
@@ -39,13 +42,14 @@ class ProfileHook(Hook):
 
     def __init__(self, skip: int = 5, iterations: int = 5) -> None:
         self.skip, self.iterations = skip, iterations
+        self.last = 0
         self._profile: Any = None
 
     def before_train(self, runner: Runner) -> None:
         """Choose the iterations."""
         left = runner.max_iters - runner.iter
-        self._last = runner.iter + min(self.skip + self.iterations, left)
-        self._first = max(runner.iter + 1, self._last - self.iterations + 1)
+        self.last = runner.iter + min(self.skip + self.iterations, left)
+        self._first = max(runner.iter + 1, self.last - self.iterations + 1)
         if self._first == runner.iter + 1:
             self._begin()
 
@@ -54,7 +58,7 @@ class ProfileHook(Hook):
     ) -> None:
         """Begin before the first recorded iteration, end after the last."""
         done = runner.iter + 1
-        if self._profile is not None and done == self._last:
+        if self._profile is not None and done == self.last:
             self._end(runner)
         elif done + 1 == self._first:
             self._begin()
@@ -83,11 +87,11 @@ class ProfileHook(Hook):
         recorded.stop()
         path = Path(runner.work_dir) / TRACE
         recorded.export_chrome_trace(str(path))
-        number = self._last - self._first + 1
+        number = self.last - self._first + 1
         seconds = float(runner.message_hub.get_scalar("train/time").mean(number))
         waiting = data_wait(runner, number)
         lines = [
-            f"profile of iterations {self._first}-{self._last}, {seconds:.3f} s each (slowed by it)",
+            f"profile of iterations {self._first}-{self.last}, {seconds:.3f} s each (slowed by it)",
             f"  waiting for data: {'unknown' if waiting is None else f'{100 * waiting:.1f} %'}",
             *dearest(recorded, number),
             f"  trace: {typed_path(path)}, to open in https://ui.perfetto.dev",

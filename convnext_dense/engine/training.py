@@ -70,6 +70,8 @@ def run_training(runner: DenseRunner, args: argparse.Namespace, started_s: float
             write_curves(folder)
         if dry:
             text = f"kept: {typed_path(folder)}\nstart it: {train_command(args)}"
+        elif args.dry_run:
+            text = "dry run: no iteration is left to make"
         elif stopped is not None:
             text = interrupted(runner, args, stopped)
         else:

@@ -173,6 +173,14 @@ def test_sigterm_is_a_ctrl_c_from_elsewhere(tmp_path, capsys):
     assert torch.load(run / "latest/last.pth", weights_only=True)["meta"]["iter"] == 2
 
 
+def test_a_dry_run_leaves_no_checkpoint_even_then(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    assert train(write_config(tmp_path, "dry", press(run / "seen", after=2)), run, "--dry-run") == 130
+    assert "no checkpoint was written yet" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.pth"))
+
+
 ENDLESS = {
     "train_cfg.max_iters": 100_000,
     "train_cfg.val_interval": 100_000,
