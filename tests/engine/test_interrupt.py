@@ -137,6 +137,7 @@ def test_an_interrupted_run_resumed_is_the_whole_run(source, after, during, whol
     assert "interrupted.pth" not in resumed.names, "a regular checkpoint took its place"
 
 
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_two_processes_stop_together_although_one_was_told(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
