@@ -68,7 +68,7 @@ class StopRequest:
     def leave(self) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before = {}
 
     def _note(self, number: int, frame: Any) -> None:
@@ -76,6 +76,9 @@ class StopRequest:
             return
         if self.signal is None:
             self.signal, self._noted_s = number, time.monotonic()
+            # Where the signal has ended the loaders' workers (Slurm sends it to all processes), PyTorch would
+            # raise an error for it in the middle of the iteration.
+            self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if is_main_process():
                 # Writing from here is not allowed while something else is being written.
                 with contextlib.suppress(RuntimeError):

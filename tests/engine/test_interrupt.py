@@ -109,6 +109,7 @@ def _handler_comes_back():
         (DEMO, 4, "val"),
         (DETECTOR, 2, "train"),  # in the middle of an epoch
         pytest.param(DEMO, 4, "train", marks=pytest.mark.full),  # where a validation is due
+        pytest.param(DETECTOR, 4, "train", marks=pytest.mark.full),  # at the end of an epoch
         pytest.param(DETECTOR, 4, "val", marks=pytest.mark.full),
     ],
 )
