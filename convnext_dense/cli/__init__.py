@@ -1,0 +1,101 @@
+"""`convnext-dense VERB`; the scripts in `tools/` call the same code.
+
+Only argument parsing happens here, so that `--help` answers at once: a verb loads its libraries when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from .._version import __version__
+from ..errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from . import benchmark, completion, config, data, doctor, listing, predict, test, train, weights
+from .parser import Parser
+from .verb import Verb
+
+#: In the order of the help: what is trained and used, then data, weights, configs, and the machine.
+VERBS: tuple[Verb, ...] = (
+    train.VERB,
+    test.VERB,
+    predict.VERB,
+    *data.VERBS,
+    weights.VERB,
+    listing.VERB,
+    config.VERB,
+    benchmark.VERB,
+    doctor.VERB,
+    completion.VERB,
+)
+
+
+def build_parser(typed: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of `convnext-dense` with all its verbs.
+
+    Args:
+        typed: The one verb whose arguments are needed: those of the others are left out, and what they import
+            is not missed where it is not installed.
+    """
+    parser = Parser(
+        prog="convnext-dense",
+        description="Detection and segmentation with ConvNeXt.",
+        epilog="`convnext-dense VERB --help` has examples; `convnext-dense doctor` looks at the installation.",
+    )
+    parser.add_argument("--version", action="version", version=f"convnext-dense {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_to(verbs, with_arguments=typed in (None, verb.name))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code (0 done, 2 a mistake of the user's, 130 interrupted).
+
+    Args:
+        argv: Arguments without the program's name; those of the process if None.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        build_parser("").print_help()
+        return EXIT_USER_ERROR
+    typed = next((word for word in words if not word.startswith("-")), "")
+    try:
+        return _run(build_parser(typed).parse_args(words))
+    except UserError as error:
+        if "--debug" in words:
+            traceback.print_exc()
+        if _reports():
+            print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `convnext-dense list | head`: who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's flush at the exit
+        return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    if getattr(args, "config", None):
+        from ..config_files import find_config
+
+        find_config(args.config)  # a mistyped name is told at once, before the libraries load
+    module, function = args.target.split(":")
+    exit_code = getattr(import_module(module), function)(args) or 0
+    sys.stdout.flush()
+    return exit_code
+
+
+def _reports() -> bool:
+    """Whether this process tells of an error.
+
+    Before the processes are joined they all meet the same mistakes, and one of each host tells. Later each
+    has data of its own.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    joined = distributed is not None and distributed.is_available() and distributed.is_initialized()
+    return joined or os.environ.get("LOCAL_RANK", "0") == "0"
