@@ -100,6 +100,8 @@ def _nearest_names(path: Path, is_path: bool) -> str:
     """Return a hint with up to three names, or files below `configs`, that the given one may misspell."""
     below = [file.as_posix() for file in Path("configs").rglob("*.py") if "_base_" not in file.parts]
     close = difflib.get_close_matches(path.as_posix(), below, n=3, cutoff=0.8) if is_path else []
+    if not close and path.stem in shipped_configs():
+        close = [path.stem]
     close = close or difflib.get_close_matches(path.stem, shipped_configs(), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(close)}? " if close else ""
 
@@ -141,5 +143,5 @@ def _field(header: str, name: str) -> str:
 
 def _score(text: str) -> str:
     """Return the score that a line of a header begins with; '' if it begins with a word."""
-    score = re.split(r";| \(| after ", text)[0]
+    score = re.split(r";| \(| on |,? after ", text)[0]
     return score if re.search(r"\d", score) and re.search(r"\b(AP\d*|mIoU)\b", score) else ""

@@ -201,7 +201,7 @@ def _devices() -> Iterator[Finding]:
         yield Finding("ok", "device", f"cuda:{index} {gpu.name}, {human_bytes(gpu.total_memory)}")
     if torch.cuda.is_available():
         return
-    text = f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    text = f"CPU, {os.cpu_count()} cores, of which torch uses {torch.get_num_threads()}"
     if Path("/dev/nvidia0").exists():
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
         fix = "install the torch build that suits the driver: https://pytorch.org/get-started"

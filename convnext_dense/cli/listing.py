@@ -36,14 +36,15 @@ def run(args: argparse.Namespace) -> None:
 
 def _configs() -> Iterable[str]:
     cards = [config_card(name, path) for name, path in shipped_configs().items()]
-    published = [card for card in cards if card.published]
+    cards.sort(key=lambda card: (card.name.partition("_convnext")[0], card.params_M or 0, card.name))
     for task, heading in _HEADINGS.items():
-        if rows := [_row(card, card.published) for card in published if card.task == task]:
+        of_task = [card for card in cards if card.task == task]
+        if rows := [_row(card, card.published) for card in of_task if card.published]:
             yield from _table([heading, "params", "published"], rows)
             yield ""
-    others = [_row(card, card.measured or "not measured") for card in cards if not card.published]
-    yield from _table(["Small ones, demos and examples", "params", "measured here"], others)
-    yield ""
+        if rows := [_row(card, card.measured or "no") for card in of_task if not card.published]:
+            yield from _table([f"{heading}, small", "params", "measured here"], rows)
+            yield ""
     yield "train one: convnext-dense train NAME    read one: convnext-dense config NAME"
 
 

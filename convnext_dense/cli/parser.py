@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -19,17 +20,32 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Parse; what this parser does not know is an error of this verb, not left to the parser above it."""
-        parsed, unknown = super().parse_known_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        if flag := self._unknown_flag(words):  # told before what is missing, of which it may be the cause
+            raise self._unknown(flag)
+        parsed, unknown = super().parse_known_args(words, namespace)
         if unknown:
             raise self._unknown(unknown[0])
         return parsed, unknown
 
+    def _unknown_flag(self, words: Sequence[str]) -> str | None:
+        """Return the first flag that is none of this parser's; None where verbs follow, which have their own."""
+        if any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            return None
+        known = tuple(self._option_string_actions)
+        for word in words[: words.index("--") if "--" in words else None]:
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and " " not in word and not any(name.startswith(flag) for name in known):
+                return word
+        return None
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse found as a `UserError`."""
         if found := _INVALID_CHOICE.fullmatch(message):
-            value = found["value"].strip("'")
+            value, name = found["value"].strip("'"), found["name"]
             choices = [choice.strip("'") for choice in found["choices"].split(", ")]
-            raise UserError(f"{found['name']}: no such choice: {value!r}", self.prog, self._choose(value, choices))
+            what = f"no such verb: {value!r}" if name == "VERB" else f"{name}: no such choice: {value!r}"
+            raise UserError(what, self.prog, self._choose(value, choices))
         raise UserError(message, self.prog, self._help())
 
     def _choose(self, value: str, choices: Sequence[str]) -> str:

@@ -93,7 +93,7 @@ VERB = Verb(
     (
         "upernet_convnext_b",
         "mask_rcnn_convnext_t --auto-scale --dry-run",
-        "upernet_convnext_b --resume --cfg-options train_dataloader.batch_size=4",
+        "upernet_convnext_b --cfg-options train_dataloader.batch_size=4",
     ),
     _add_arguments,
 )

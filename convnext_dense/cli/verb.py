@@ -63,6 +63,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `train` and `test` have in common."""
     parser.add_argument(
         "--work-dir",
+        metavar="DIR",
         help="folder for logs and checkpoints (default: work_dirs/<config name>); "
         "each training gets a folder of its own in it, named by the time",
     )
