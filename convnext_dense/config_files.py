@@ -65,7 +65,9 @@ def shipped_configs() -> dict[str, Path]:
     files = [path for path in sorted(folder.rglob("*.py")) if "_base_" not in path.parts]
     stems = [path.stem for path in files]
     return {
-        path.stem if stems.count(path.stem) == 1 else path.relative_to(folder).with_suffix("").as_posix(): path
+        path.stem
+        if stems.count(path.stem) == 1
+        else path.relative_to(folder).with_suffix("").as_posix(): path
         for path in files
     }
 
@@ -85,7 +87,9 @@ def find_config(source: str | os.PathLike[str]) -> Path:
     text = path.as_posix()
     folder = configs_folder()
     shipped = shipped_configs()
-    by_name = shipped | {file.relative_to(folder).with_suffix("").as_posix(): file for file in shipped.values()}
+    by_name = shipped | {
+        file.relative_to(folder).with_suffix("").as_posix(): file for file in shipped.values()
+    }
     if text in by_name:
         return by_name[text]
     is_path = path.suffix in (".py", ".json")

@@ -175,7 +175,9 @@ def _requirements() -> Iterator[Finding]:
     """Say which required packages are absent or of a version that does not fit."""
     required = _required()
     if not required:
-        yield Finding("note", "requirements", "cannot be checked: the package is not installed", "pip install -e .")
+        yield Finding(
+            "note", "requirements", "cannot be checked: the package is not installed", "pip install -e ."
+        )
         return
     faults = []
     for requirement in required:
@@ -205,7 +207,9 @@ def _devices() -> Iterator[Finding]:
     if Path("/dev/nvidia0").exists():
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
         fix = "install the torch build that suits the driver: https://pytorch.org/get-started"
-        yield Finding("note", "device", f"{text}; there is an NVIDIA GPU that torch (built {built}) cannot use", fix)
+        yield Finding(
+            "note", "device", f"{text}; there is an NVIDIA GPU that torch (built {built}) cannot use", fix
+        )
         return
     yield Finding("ok", "device", text)
 
@@ -218,7 +222,9 @@ def _operators() -> Iterator[Finding]:
 
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         chosen = backend(device)
-        names = {which: [op for op in chosen if chosen[op] == which] for which in sorted(set(chosen.values()))}
+        names = {
+            which: [op for op in chosen if chosen[op] == which] for which in sorted(set(chosen.values()))
+        }
         text = "; ".join(f"{which}: {', '.join(ops)}" for which, ops in names.items())
         yield Finding("ok", f"operators {device}" if device != "cpu" else "operators", text)
 

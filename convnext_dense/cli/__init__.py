@@ -14,6 +14,7 @@ from importlib import import_module
 
 from .._version import __version__
 from ..errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from ..imports import uncollected
 from . import benchmark, completion, config, data, doctor, listing, predict, test, train, weights
 from .parser import Parser
 from .verb import Verb
@@ -43,7 +44,7 @@ def build_parser(typed: str | None = None) -> argparse.ArgumentParser:
     parser = Parser(
         prog="convnext-dense",
         description="Detection and segmentation with ConvNeXt.",
-        epilog="`convnext-dense VERB --help` has examples; `convnext-dense doctor` looks at the installation.",
+        epilog="`convnext-dense VERB --help` has examples, `convnext-dense doctor` looks at the installation",
     )
     parser.add_argument("--version", action="version", version=f"convnext-dense {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -85,7 +86,9 @@ def _run(args: argparse.Namespace) -> int:
 
         find_config(args.config)  # a mistyped name is told at once, before the libraries load
     module, function = args.target.split(":")
-    exit_code = getattr(import_module(module), function)(args) or 0
+    with uncollected():
+        run = getattr(import_module(module), function)
+    exit_code = run(args) or 0
     sys.stdout.flush()
     return exit_code
 

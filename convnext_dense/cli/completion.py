@@ -12,7 +12,17 @@ from .verb import Verb
 
 SHELLS = ("bash", "zsh", "fish")
 #: Arguments that are files or folders by their name in the parsed arguments.
-_FILES = ("checkpoint", "resume", "load_from", "inputs", "coco", "classes", "colors", "annotations", "weights")
+_FILES = (
+    "checkpoint",
+    "resume",
+    "load_from",
+    "inputs",
+    "coco",
+    "classes",
+    "colors",
+    "annotations",
+    "weights",
+)
 _FOLDERS = ("work_dir", "out", "show_dir", "root", "images", "masks", "data")
 #: Shipped configs by name, and files. (To bash, `_file` in a function's name says that it completes files.)
 _CONFIG_FUNCTION = "_convnext_dense_config_file"
@@ -56,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         ) from error
     from . import build_parser
 
-    completers = {"config": _CONFIG}
+    completers: dict[str, Any] = {"config": _CONFIG}
     completers |= dict.fromkeys(_FILES, shtab.FILE) | dict.fromkeys(_FOLDERS, shtab.DIRECTORY)
     parser = build_parser()
     _set_completers(parser, completers)
@@ -78,7 +88,7 @@ VERB = Verb(
     "print a shell's completion script",
     "convnext_dense.cli.completion:run",
     (
-        'bash > ~/.local/share/bash-completion/completions/convnext-dense',
+        "bash > ~/.local/share/bash-completion/completions/convnext-dense",
         'zsh > "${fpath[1]}/_convnext-dense"',
         "fish > ~/.config/fish/completions/convnext-dense.fish",
     ),

@@ -46,7 +46,9 @@ def run(args: argparse.Namespace) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"the config cannot be written: {error.strerror}", str(out), "name another --out") from error
+        raise UserError(
+            f"the config cannot be written: {error.strerror}", str(out), "name another --out"
+        ) from error
     from ..commands import command
 
     sys.stdout.write(f"written to {out}\nnext: {command('train', out)}\n")

@@ -10,7 +10,7 @@ from .verb import Verb, add_cfg_options, add_config
 
 
 def _arguments_of(module: str) -> Callable[[argparse.ArgumentParser], None]:
-    """Return what adds a verb's arguments, as its module has them; that is imported when the verb is typed."""
+    """Return what adds a verb's arguments: a function of its module, imported when the verb is typed."""
 
     def add(parser: argparse.ArgumentParser) -> None:
         import_module(f"convnext_dense.data.{module}").add_arguments(parser)

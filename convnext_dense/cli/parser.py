@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 
 from ..errors import UserError, did_you_mean, nearest
 
-_INVALID_CHOICE = re.compile(r"argument (?P<name>.+?): invalid choice: (?P<value>.+?) \(choose from (?P<choices>.+)\)")
+_INVALID_CHOICE = re.compile(
+    r"argument (?P<name>.+?): invalid choice: (?P<value>.+?) \(choose from (?P<choices>.+)\)"
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +31,7 @@ class Parser(argparse.ArgumentParser):
         return parsed, unknown
 
     def _unknown_flag(self, words: Sequence[str]) -> str | None:
-        """Return the first flag that is none of this parser's; None where verbs follow, which have their own."""
+        """Return the first flag that is none of this parser's; None where verbs with their own follow."""
         if any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
             return None
         known = tuple(self._option_string_actions)

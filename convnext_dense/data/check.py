@@ -225,7 +225,9 @@ def check_before_training(cfg: Any) -> list[str]:
         raise UserError(
             f"the data have {sum(group.count for group in errors):,} errors",
             "\n".join(lines[:_SHOWN]),
-            "\n".join([*fixes, f"{command('check-data', 'CONFIG')} shows all; --skip-check trains nevertheless"]),
+            "\n".join(
+                [*fixes, f"{command('check-data', 'CONFIG')} shows all; --skip-check trains nevertheless"]
+            ),
         )
     warnings = [
         f"{group.kind} ({group.count:,} in {group.split})" for group in groups if group.severity == "warning"

@@ -115,7 +115,7 @@ def _prepare(args: argparse.Namespace) -> Config:
             )
     with _readable_errors():
         load_libraries(cfg.default_scope)
-        check_spelling(cfg)
+        check_spelling(cfg, f"{args.config}{' with --cfg-options' if args.cfg_options else ''}")
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
     try:

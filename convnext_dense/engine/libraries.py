@@ -6,6 +6,8 @@ import io
 from contextlib import redirect_stdout
 from importlib import import_module
 
+from ..imports import uncollected
+
 _PARTS = ("datasets", "models", "evaluation", "engine", "visualization")
 
 
@@ -14,8 +16,8 @@ def load_libraries(*scopes: str) -> None:
 
     While they load, the libraries print of optional parts of theirs, which concerns nobody.
     """
-    import_module("convnext_dense.register")
-    with redirect_stdout(io.StringIO()):
+    with redirect_stdout(io.StringIO()), uncollected():
+        import_module("convnext_dense.register")
         for scope in scopes:
             for part in _PARTS:
                 import_module(f"{scope}.{part}")

@@ -60,7 +60,7 @@ def _names_read(init: Any, rest: str) -> frozenset[str] | None:
     """Return the names that an `__init__` itself takes out of its `**kwargs`.
 
     Returns:
-        None if it does anything else with them than to look names up and to hand them on to a base's `__init__`.
+        None if it does more with them than to look names up and to hand them on to the next `__init__`.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(init))))
@@ -72,12 +72,14 @@ def _names_read(init: Any, rest: str) -> frozenset[str] | None:
             function = node.func
             if not isinstance(function, ast.Attribute):
                 continue
-            if _is_next_init(function, init) and any(_is(k.value, rest) for k in node.keywords if k.arg is None):
+            if _is_next_init(function, init) and any(
+                _is(k.value, rest) for k in node.keywords if k.arg is None
+            ):
                 handed_on, explained = True, explained + 1
             elif function.attr in _READERS and _is(function.value, rest) and node.args:
                 name = node.args[0]
                 if isinstance(name, ast.Constant):
-                    read.add(name.value)
+                    read.add(str(name.value))
                     explained += 1
         elif isinstance(node, ast.Compare) and _is(node.comparators[0], rest):
             explained += isinstance(node.left, ast.Constant)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from mmengine import registry as root
@@ -39,8 +39,24 @@ _BUILT = (
     "tta_pipeline",
 )
 #: Keys at the top of a config that the runner or the tools read, beside the arguments of `Runner`.
-_TOP_LEVEL = ("custom_imports", "find_unused_parameters", "model_wrapper_cfg", "runner_type", "sync_bn", "tta_model", "tta_pipeline")
-_DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint", "visualization")
+_TOP_LEVEL = (
+    "custom_imports",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "runner_type",
+    "sync_bn",
+    "tta_model",
+    "tta_pipeline",
+)
+_DEFAULT_HOOKS = (
+    "runtime_info",
+    "timer",
+    "sampler_seed",
+    "logger",
+    "param_scheduler",
+    "checkpoint",
+    "visualization",
+)
 #: Keys that mmengine or mmcv take out of a dict before they build from it, by the registry's name.
 _TAKEN_OUT = {
     "hook": {"priority"},
@@ -62,21 +78,25 @@ class _Part:
     around: tuple[Any, ...]
 
 
-def check_spelling(cfg: Config) -> None:
+def check_spelling(cfg: Config, source: str = "") -> None:
     """Raise a UserError for the first key or type of a config that its parts do not know.
 
-    A class that takes any keyword argument is not looked at, nor are dicts that nothing is built from, such as
-    `model.test_cfg`.
+    A class that takes any keyword argument is not looked at, nor are dicts from which nothing is built,
+    such as `model.test_cfg`.
 
     Args:
         cfg: A resolved config, whose libraries are loaded.
+        source: Where it comes from, for messages (default: its file).
     """
-    where = f" in {cfg.filename}" if cfg.filename else ""
+    source = source or cfg.filename or ""
+    where = f" in {source}" if source else ""
     _check_top_level(cfg, where)
     for path, names in _untyped(cfg):
         for key in cfg[path]:
             if key not in names:
-                raise UserError(f"no key {key!r} in {path}", f"{path}{where}", did_you_mean(key, sorted(names)))
+                raise UserError(
+                    f"no key {key!r} in {path}", f"{path}{where}", did_you_mean(key, sorted(names))
+                )
     scope = cfg.get("default_scope") or "mmengine"
     for section in _BUILT:
         for part in _typed(cfg.get(section), section, ()):
@@ -139,7 +159,7 @@ def _check_part(part: _Part, scope: str, where: str) -> None:
 
 
 def _mentioned(word: str, kinds: tuple[Any, ...], scope: str) -> bool:
-    """Whether the code of one of the types has a word as a string: it looks it up in the dict, then, itself."""
+    """Whether the code of one of the types has a word as a string: it takes it out of the dict itself."""
     classes = [Runner, *(candidate for kind in kinds for candidate, _ in _candidates(kind, scope))]
     modules = {base.__module__ for c in classes for base in getattr(c, "__mro__", (c,)) if base is not object}
     quoted = re.compile(rf"""(['"]){re.escape(word)}\1""")
@@ -153,7 +173,7 @@ def _mentioned(word: str, kinds: tuple[Any, ...], scope: str) -> bool:
 
 
 def _candidates(kind: Any, scope: str) -> list[tuple[Any, set[str]]]:
-    """Return what a type may stand for, one a registry, with the keys that are taken out before it is built."""
+    """Return what a type may stand for, one a registry, each with keys that are taken out before."""
     if not isinstance(kind, str):  # the class itself
         return [(kind, set())] if callable(kind) else []
     prefix, _, name = kind.rpartition(".")
@@ -168,7 +188,7 @@ def _candidates(kind: Any, scope: str) -> list[tuple[Any, set[str]]]:
 
 
 def _is_mistake(kind: Any) -> bool:
-    """Whether a type that no registry has is none: not a dotted path to be imported, nor one of mmcv's operators."""
+    """Whether a type that no registry has is neither a dotted path to import, nor one of mmcv's operators."""
     import mmcv.ops
 
     if not isinstance(kind, str):
@@ -208,7 +228,11 @@ def _registries() -> list[Registry]:
 
 def _one_slip(name: str, meant: str) -> bool:
     """Whether one letter is missing, too many or wrong, or two neighbours are swapped."""
-    start = len(os.path.commonprefix([name, meant]))
-    end = len(os.path.commonprefix([name[start:][::-1], meant[start:][::-1]]))
-    a, b = name[start : len(name) - end], meant[start : len(meant) - end]
-    return name != meant and (max(len(a), len(b)) <= 1 or (len(a) == 2 and a == b[::-1]))
+    changes = [
+        op for op in SequenceMatcher(None, name, meant, autojunk=False).get_opcodes() if op[0] != "equal"
+    ]
+    if len(changes) == 1:
+        _, start, end, meant_start, meant_end = changes[0]
+        return max(end - start, meant_end - meant_start) == 1
+    swaps = (name[:k] + name[k + 1] + name[k] + name[k + 2 :] for k in range(len(name) - 1))
+    return meant in swaps
