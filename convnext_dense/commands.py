@@ -16,6 +16,6 @@ def command(verb: str, *words: object) -> str:
     """
     program = Path(sys.argv[0])
     script = program.with_name(f"{verb.replace('-', '_')}.py")
-    by_script = program.suffix == ".py" and script.is_file()
+    by_script = program.suffix == ".py" and program.name != "__main__.py" and script.is_file()
     start = ["python", str(script)] if by_script else ["convnext-dense", verb]
     return shlex.join([*start, *map(str, words)])

@@ -104,9 +104,11 @@ def _nearest_names(path: Path, is_path: bool) -> str:
     """Return a hint with up to three names, or files below `configs`, that the given one may misspell."""
     below = [file.as_posix() for file in Path("configs").rglob("*.py") if "_base_" not in file.parts]
     close = difflib.get_close_matches(path.as_posix(), below, n=3, cutoff=0.8) if is_path else []
-    if not close and path.stem in shipped_configs():
-        close = [path.stem]
-    close = close or difflib.get_close_matches(path.stem, shipped_configs(), n=3, cutoff=0.6)
+    if not close:
+        names = shipped_configs()
+        longer = [name for name in names if name.startswith(path.stem)]
+        close = longer + difflib.get_close_matches(path.stem, names.keys() - longer, n=3, cutoff=0.6)
+        close = [path.stem] if path.stem in names else close[:3]
     return f"did you mean {' or '.join(close)}? " if close else ""
 
 

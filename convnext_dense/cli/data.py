@@ -59,10 +59,9 @@ VERBS = (
         "convnext_dense.data.new_config:run",
         (
             "--model mask_rcnn --coco train.json val.json --images images --out nuts.py",
-            "--model mask_rcnn --coco train.json val.json --images images \\\n"
-            "    --slim --out nuts_on_cpu.py",
-            "--model upernet --masks masks/train masks/val --images images/train images/val \\\n"
-            "    --classes classes.txt --out streets.py",
+            "--model mask_rcnn --coco train.json val.json --images images --slim --out nuts_on_cpu.py",
+            "--model upernet --masks masks/train masks/val --images images/train images/val "
+            "--classes classes.txt --out streets.py",
         ),
         _arguments_of("new_config"),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import wrap
 
 _CFG_OPTIONS_HELP = (
     "override config settings, e.g. train_dataloader.batch_size=4 model.backbone.with_cp=True "
@@ -32,12 +33,12 @@ class Verb:
 
     def add_to(self, verbs: argparse._SubParsersAction, *, with_arguments: bool) -> None:
         """Add the verb's parser to those of the command line."""
-        lines = "".join(f"\n  convnext-dense {self.name} {example}".rstrip() for example in self.examples)
+        examples = [_folded(f"convnext-dense {self.name} {example}".rstrip()) for example in self.examples]
         parser = verbs.add_parser(
             self.name,
             help=self.summary,
             description=self.summary[0].upper() + self.summary[1:] + ".",
-            epilog=f"examples:{lines}",
+            epilog="\n".join(["examples:", *examples]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         parser.set_defaults(target=self.target)
@@ -45,6 +46,12 @@ class Verb:
             return
         self.add_arguments(parser)
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _folded(command: str) -> str:
+    """Return a command in lines for a terminal, which a shell reads as one."""
+    lines = wrap(command, width=76, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "  " + " \\\n  ".join(lines)
 
 
 def add_config(parser: argparse.ArgumentParser, text: str) -> None:
