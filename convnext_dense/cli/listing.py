@@ -77,7 +77,7 @@ def _weights() -> Iterable[str]:
         rows = [[entry.name, entry.score] for entry in entries if entry.licence == licence]
         yield from _table([licence.name, "published"], rows)
         yield ""
-    yield "a name stands where a checkpoint's path may: --load-from, init_cfg, test, predict"
+    yield "a name stands for a checkpoint's path in test, predict, --load-from and init_cfg"
 
 
 def _config_names() -> Iterable[str]:

@@ -20,7 +20,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="file to write (.pth, .safetensors, …); with --to hf also a folder",
     )
-    parser.add_argument("--to", choices=FORMATS, help="whose names, shapes and nesting to write")
+    parser.add_argument(
+        "--to",
+        choices=FORMATS,
+        metavar="FORMAT",
+        help=f"whose names, shapes and nesting to write: {', '.join(FORMATS)}",
+    )
     parser.add_argument(
         "--inspect", action="store_true", help="write nothing; print family, arch, task, shapes and classes"
     )

@@ -31,7 +31,13 @@ _EVALUATIONS = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `new-config` to `parser`."""
     parser.add_argument("--model", required=True, choices=tuple(PUBLISHED), help="what to train")
-    parser.add_argument("--size", default="tiny", choices=tuple(SIZES), help="of ConvNeXt (default: tiny)")
+    parser.add_argument(
+        "--size",
+        default="tiny",
+        choices=tuple(SIZES),
+        metavar="SIZE",
+        help=f"of ConvNeXt: {', '.join(SIZES)} (default: tiny)",
+    )
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs; 1 for a CPU (default: 1)")
     parser.add_argument(
         "--out", required=True, metavar="PY", help="config to write, e.g. configs/custom/mine.py"

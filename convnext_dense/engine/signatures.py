@@ -6,6 +6,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,19 +18,29 @@ _READERS = ("get", "pop", "setdefault")
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """The keyword arguments that a class or function takes.
+
+    Attributes:
+        names: Those with a name in its signature, or in those of its bases.
+        others: Whether it may take others, too.
+    """
+
+    names: frozenset[str]
+    others: bool
+
+
 @cache
-def accepted_arguments(kind: Callable) -> frozenset[str] | None:
+def accepted_arguments(kind: Callable) -> Accepted:
     """Return the names of the keyword arguments that a class or function takes.
 
     Bases are followed along the method resolution order as long as `**kwargs` goes to `super().__init__` and
     nowhere else.
-
-    Returns:
-        The names; None where it cannot be told, or whatever is given is taken.
     """
     if not inspect.isclass(kind):
         names, rest = _parameters(kind)
-        return None if rest else names
+        return Accepted(names, rest is not None)
     known: frozenset[str] = frozenset({"name"}) if issubclass(kind, ManagerMixin) else frozenset()
     for base in kind.__mro__:
         init = vars(base).get("__init__")
@@ -38,12 +49,12 @@ def accepted_arguments(kind: Callable) -> frozenset[str] | None:
         names, rest = _parameters(init)
         known |= names
         if rest is None:
-            return known
+            return Accepted(known, False)
         read = _names_read(init, rest)
         if read is None:
-            return None
+            return Accepted(known, True)
         known |= read
-    return known
+    return Accepted(known, False)
 
 
 def _parameters(function: Callable) -> tuple[frozenset[str], str | None]:
@@ -57,32 +68,29 @@ def _parameters(function: Callable) -> tuple[frozenset[str], str | None]:
 
 
 def _names_read(init: Any, rest: str) -> frozenset[str] | None:
-    """Return the names that an `__init__` itself takes out of its `**kwargs`.
+    """Return the names that an `__init__` looks up in its `**kwargs` before it hands them to the next one.
 
     Returns:
-        None if it does more with them than to look names up and to hand them on to the next `__init__`.
+        None if it does anything else with them, nothing included, or cannot be read.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(init))))
     except (OSError, TypeError, SyntaxError):
         return None
-    read, explained, handed_on = set(), 0, False
+    read: set[str] = set()
+    explained, handed_on = 0, False
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            function = node.func
-            if not isinstance(function, ast.Attribute):
-                continue
-            if _is_next_init(function, init) and any(
-                _is(k.value, rest) for k in node.keywords if k.arg is None
-            ):
+        name = None
+        if isinstance(node, ast.Compare) and _is(node.comparators[0], rest):
+            name = node.left
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if _is_next_init(node.func, init) and any(_is(k.value, rest) for k in node.keywords if not k.arg):
                 handed_on, explained = True, explained + 1
-            elif function.attr in _READERS and _is(function.value, rest) and node.args:
+            elif node.func.attr in _READERS and _is(node.func.value, rest) and node.args:
                 name = node.args[0]
-                if isinstance(name, ast.Constant):
-                    read.add(str(name.value))
-                    explained += 1
-        elif isinstance(node, ast.Compare) and _is(node.comparators[0], rest):
-            explained += isinstance(node.left, ast.Constant)
+        if isinstance(name, ast.Constant):
+            read.add(str(name.value))
+            explained += 1
     uses = sum(_is(node, rest) for node in ast.walk(tree))
     return frozenset(read) if handed_on and uses == explained else None
 

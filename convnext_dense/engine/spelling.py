@@ -81,8 +81,8 @@ class _Part:
 def check_spelling(cfg: Config, source: str = "") -> None:
     """Raise a UserError for the first key or type of a config that its parts do not know.
 
-    A class that takes any keyword argument is not looked at, nor are dicts from which nothing is built,
-    such as `model.test_cfg`.
+    Of a class that takes any keyword argument, only what is one slip away from a name in its signature is a
+    mistake. Dicts from which nothing is built, such as `model.test_cfg`, are not looked at.
 
     Args:
         cfg: A resolved config, whose libraries are loaded.
@@ -115,14 +115,13 @@ def _check_top_level(cfg: Config, where: str) -> None:
 
 def _untyped(cfg: Config) -> Iterator[tuple[str, frozenset[str]]]:
     """Yield `(path, known keys)` of the dicts without `type` that are handed to a known function."""
-    loader = accepted_arguments(DataLoader) or frozenset()
+    loader = accepted_arguments(DataLoader).names
     for name in _LOADERS:
         if isinstance(cfg.get(name), dict):
             yield name, loader | {"num_batch_per_epoch", "disable_subprocess_warning"}
     for name, kind in (("randomness", Runner.set_randomness), ("log_processor", LogProcessor)):
-        names = accepted_arguments(kind)
-        if isinstance(cfg.get(name), dict) and "type" not in cfg[name] and names:
-            yield name, names
+        if isinstance(cfg.get(name), dict) and "type" not in cfg[name]:
+            yield name, accepted_arguments(kind).names
 
 
 def _typed(node: Any, path: str, around: tuple[Any, ...]) -> Iterator[_Part]:
@@ -148,10 +147,13 @@ def _check_part(part: _Part, scope: str, where: str) -> None:
     if not candidates or re.search(r"\.init_cfg(\.|$)", part.path):
         return
     taken = [accepted_arguments(candidate) for candidate, _ in candidates]
-    names = {name for accepted in taken for name in accepted or ()}
+    names = {name for accepted in taken for name in accepted.names}
     known = names.union({"type", "_scope_"}, *(extra for _, extra in candidates))
-    for key in () if None in taken else part.cfg:
-        if key not in known and not _mentioned(key, (*part.around, kind), scope):
+    others = any(accepted.others for accepted in taken)
+    for key in part.cfg:
+        if key in known or (others and not any(_one_slip(key, name) for name in names)):
+            continue
+        if not _mentioned(key, (*part.around, kind), scope):
             name = kind if isinstance(kind, str) else kind.__name__
             raise UserError(
                 f"{name} takes no argument {key!r}", f"{part.path}{where}", did_you_mean(key, sorted(names))
