@@ -148,6 +148,15 @@ def config_to_json(cfg: Config) -> str:
     return json.dumps(plain(cfg.to_dict()), indent=1)
 
 
+def settle_workers(cfg: Config) -> None:
+    """Take out of loaders without workers, in place, what PyTorch refuses there: settings of the workers."""
+    for split in ("train", "val", "test"):
+        loader = cfg.get(f"{split}_dataloader") or {}
+        if loader.get("num_workers") == 0:
+            for key in ("persistent_workers", "prefetch_factor"):
+                loader.pop(key, None)
+
+
 def use_amp(cfg: Config) -> None:
     """Switch the optimizer wrapper to mixed precision, as `--amp` asks."""
     wrapper = cfg.optim_wrapper

@@ -17,7 +17,7 @@ from ..commands import command
 from ..errors import UserError, did_you_mean
 from .auto_scale import auto_scale, process_count
 from .classes import set_num_classes
-from .config import adapt_to_cpu, add_hooks, load_config, use_amp, walk_dicts
+from .config import adapt_to_cpu, add_hooks, load_config, settle_workers, use_amp, walk_dicts
 from .distributed import check_launcher, init_cpu_process_group, leave_process_group
 from .fine_tune import add_fine_tuning
 from .libraries import load_libraries
@@ -116,6 +116,7 @@ def _prepare(args: argparse.Namespace) -> Config:
     with _readable_errors():
         load_libraries(cfg.default_scope)
         check_spelling(cfg, f"{args.config}{' with --cfg-options' if args.cfg_options else ''}")
+    settle_workers(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
     try:
