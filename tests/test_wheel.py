@@ -117,8 +117,8 @@ def test_from_data_to_pictures_by_name_in_a_terminal(run, program, tmp_path):
     env = {"PYTHONPATH": ""}
     with Terminal(command, cwd=tmp_path, env=env) as terminal:
         assert terminal.exit_code() == 0, terminal.text
-    assert re.search(r"iter 4/4 ", terminal.text)
-    progress = [line for line in re.split(r"[\r\n]", terminal.text) if line.startswith("iter ")]
+    progress = [line for line in re.split(r"[\r\n]", terminal.text) if re.match(r"train +\d/4 ", line)]
+    assert re.match(r"train +4/4 loss \S+ +\S+ it/s +data-wait \d+ % left 0:00:00", progress[-1])
     assert max(map(len, progress)) <= 80
     for verb, left in (("test", "metrics.json"), ("predict", "predictions")):
         words = re.search(rf"convnext-dense {verb} (.*)", terminal.text)[1].split()

@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     if not loader:
         raise UserError(f"the config has no {args.split}_dataloader", args.config, "name another --split")
     load_libraries(cfg.default_scope)
-    check_spelling(cfg, args.config)
+    shown = {key: cfg[key] for key in ("default_scope", f"{args.split}_dataloader")}
+    check_spelling(Config(shown), args.config)
     check_data(cfg, (args.split,))
     with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
         dataset = registry.build(loader.dataset)

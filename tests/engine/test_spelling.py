@@ -116,11 +116,12 @@ def test_what_may_be_right_is_left_alone(settings):
 def test_a_mistake_stops_a_command_before_data_is_looked_for(verb, capsys, tmp_path, monkeypatch):
     """The data set is not there, which is not what is told."""
     monkeypatch.chdir(tmp_path)
-    assert main([verb, "upernet_convnext_b", "--cfg-options", "model.backbone.drop_path=0.1"]) == 2
+    option = "train_dataloader.dataset.img_sufix=.png"
+    assert main([verb, "upernet_convnext_b", "--cfg-options", option]) == 2
     what, where, fix = capsys.readouterr().err.splitlines()
-    assert what == "error: ConvNeXt takes no argument 'drop_path'"
-    assert "model.backbone in upernet_convnext_b" in where
-    assert "did you mean 'drop_path_rate'?" in fix
+    assert what == "error: ADE20KDataset takes no argument 'img_sufix'"
+    assert "train_dataloader.dataset in upernet_convnext_b" in where
+    assert "did you mean 'img_suffix'?" in fix
     assert list(tmp_path.iterdir()) == [], "no work dir is left of it"
 
 
