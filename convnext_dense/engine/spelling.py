@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 from mmengine import registry as root
 from mmengine.config import Config
-from mmengine.registry import Registry
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, Registry
 from mmengine.runner import LogProcessor, Runner
 from torch.utils.data import DataLoader
 
@@ -101,6 +102,7 @@ def check_spelling(cfg: Config, source: str = "") -> None:
     for section in _BUILT:
         for part in _typed(cfg.get(section), section, ()):
             _check_part(part, scope, where)
+    _check_constructor(cfg.get("optim_wrapper") or {}, scope, where)
 
 
 def _check_top_level(cfg: Config, where: str) -> None:
@@ -158,6 +160,23 @@ def _check_part(part: _Part, scope: str, where: str) -> None:
             raise UserError(
                 f"{name} takes no argument {key!r}", f"{part.path}{where}", did_you_mean(key, sorted(names))
             )
+
+
+def _check_constructor(wrapper: Mapping[str, Any], scope: str, where: str) -> None:
+    """Let what makes the parameter groups look at its options, as it does when it is built."""
+    name = wrapper.get("constructor")
+    if not isinstance(name, str):
+        return
+    kinds = [kind for kind, _ in _candidates(name, scope) if hasattr(kind, "_validate_cfg")]
+    if not kinds:
+        known = registered_names(scope, OPTIM_WRAPPER_CONSTRUCTORS.name)
+        raise UserError(
+            f"there is no constructor {name!r}",
+            f"optim_wrapper.constructor{where}",
+            did_you_mean(name, known),
+        )
+    settings = {key: value for key, value in wrapper.items() if key not in ("constructor", "paramwise_cfg")}
+    kinds[0](copy.deepcopy(settings), copy.deepcopy(wrapper.get("paramwise_cfg")))
 
 
 def _mentioned(word: str, kinds: tuple[Any, ...], scope: str) -> bool:

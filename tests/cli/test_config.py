@@ -31,6 +31,7 @@ def test_a_config_is_printed(capsys):
     assert names["model"]["type"] == "MaskRCNN"
 
 
+@pytest.mark.full
 def test_a_written_config_runs_under_stock_mmengine(tmp_path):
     out = tmp_path / "mine.py"
     assert main(["config", "upernet_convnext_t", "--out", str(out)]) == 0

@@ -38,6 +38,7 @@ def test_shipped_configs_are_accepted(path):
         ("optim_wrapper.optimizer.weight_decy=1", "optim_wrapper.optimizer", "'weight_decay'"),
         ("optim_wrapper.optimizer.type=AdmW", "optim_wrapper.optimizer.type", "'AdamW'"),
         ("optim_wrapper.clipgrad=1", "optim_wrapper", "'clip_grad'"),
+        ("optim_wrapper.constructor=LayerDecay", "optim_wrapper.constructor", "'ConvNeXtLayerDecay'"),
         ("param_scheduler.1.eta_minimum=0", "param_scheduler.1", "'eta_min'"),
         ("train_dataloader.batchsize=3", "train_dataloader", "'batch_size'"),
         ("train_dataloader.dataset.root=x", "train_dataloader.dataset", "'data_root'"),
@@ -86,6 +87,13 @@ def test_a_key_at_the_top_one_slip_away_from_a_known_one(key, meant):
     with pytest.raises(UserError) as error:
         check_spelling(cfg)
     assert repr(key) in error.value.what and f"did you mean {meant!r}?" in error.value.fix
+
+
+def test_options_of_the_parameter_groups_are_looked_at_by_what_makes_them():
+    cfg = load_config("upernet_convnext_b")
+    cfg.optim_wrapper.paramwise_cfg.decay_rat = 0.9
+    with pytest.raises(UserError, match="unknown option 'decay_rat'"):
+        check_spelling(cfg)
 
 
 def test_a_hook_by_the_name_of_none():
