@@ -120,7 +120,10 @@ def typed_config(name: str) -> str:
 
 def config_card(name: str, path: Path) -> ConfigCard:
     """Return what a config's header says; nothing of the file is run."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError):
+        tree = ast.Module([], [])
     header = ast.get_docstring(tree) or ""
     params = re.search(r"([\d.]+) M parameters", header)
     return ConfigCard(
@@ -137,8 +140,8 @@ def _bases(tree: ast.Module) -> set[str]:
     """Return the names of the base configs."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_base_":
-            value = ast.literal_eval(node.value)
-            return {Path(base).stem for base in ([value] if isinstance(value, str) else value)}
+            texts = [part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
+            return {Path(text).stem for text in texts if isinstance(text, str)}
     return set()
 
 

@@ -99,6 +99,13 @@ def test_parameters_of_the_header_are_the_models(name):
     assert stated == pytest.approx(params_M, abs=0.05 if stated < 10 else 0.5)
 
 
+@pytest.mark.parametrize("text", ["_base_ = [", "_base_ = my_bases", "x = 1", "\xff"])
+def test_a_config_that_says_nothing_is_listed_without_more(text, tmp_path):
+    (tmp_path / "mine.py").write_text(text, encoding="latin-1")
+    card = config_card("mine", tmp_path / "mine.py")
+    assert (card.name, card.task, card.params_M, card.published, card.measured) == ("mine", "", None, "", "")
+
+
 @pytest.mark.parametrize("name", ARCHS)
 def test_parameters_of_a_size_are_computed_without_building_it(name):
     import torch

@@ -75,9 +75,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `convnext-dense list | head`: who reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's flush at the exit
-        return 0
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -88,9 +85,7 @@ def _run(args: argparse.Namespace) -> int:
     module, function = args.target.split(":")
     with uncollected():
         run = getattr(import_module(module), function)
-    exit_code = run(args) or 0
-    sys.stdout.flush()
-    return exit_code
+    return run(args) or 0
 
 
 def _reports() -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UserError
-from .verb import Verb
+from .verb import Verb, say
 
 SHELLS = ("bash", "zsh", "fish")
 #: Arguments that are files or folders by their name in the parsed arguments.
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     completers |= dict.fromkeys(_FILES, shtab.FILE) | dict.fromkeys(_FOLDERS, shtab.DIRECTORY)
     parser = build_parser()
     _set_completers(parser, completers)
-    sys.stdout.write(shtab.complete(parser, shell=args.shell) + "\n")
+    say(shtab.complete(parser, shell=args.shell) + "\n")
 
 
 def _set_completers(parser: argparse.ArgumentParser, completers: Mapping[str, Any]) -> None:

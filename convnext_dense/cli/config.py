@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from .._version import __version__
+from ..commands import command
 from ..errors import UserError
-from .verb import Verb, add_cfg_options, add_config
+from .verb import Verb, add_cfg_options, add_config, say
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         changed = f", with {' '.join(args.cfg_options)}" if args.cfg_options else ""
         text = f"# {args.config} of convnext-dense {__version__}{changed}, with its bases.\n{cfg.pretty_text}"
     if out is None:
-        sys.stdout.write(text)
+        say(text)
         return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -49,9 +49,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(
             f"the config cannot be written: {error.strerror}", str(out), "name another --out"
         ) from error
-    from ..commands import command
-
-    sys.stdout.write(f"written to {out}\nnext: {command('train', out)}\n")
+    say(f"written to {out}\nnext: {command('train', out)}\n")
 
 
 VERB = Verb(

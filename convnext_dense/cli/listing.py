@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 
 from ..config_files import ConfigCard, config_card, shipped_configs
-from .verb import Verb
+from .verb import Verb, say
 
 _HEADINGS = {
     "segmentation": "Semantic segmentation",
@@ -31,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the list that is asked for."""
     names, table = _LISTS[args.what]
     lines = names() if args.names else table()
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    say("".join(f"{line}\n" for line in lines))
 
 
 def _configs() -> Iterable[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import wrap
@@ -46,6 +48,15 @@ class Verb:
             return
         self.add_arguments(parser)
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def say(text: str) -> None:
+    """Print; a reader that has seen enough, as in `convnext-dense list | head`, is no error."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's flush at the exit
 
 
 def _folded(command: str) -> str:

@@ -18,6 +18,7 @@ from mmengine.runner import LogProcessor, Runner
 from torch.utils.data import DataLoader
 
 from ..errors import UserError, did_you_mean, nearest
+from .libraries import SCOPES
 from .signatures import accepted_arguments
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -65,7 +66,6 @@ _TAKEN_OUT = {
     "optim_wrapper": {"constructor", "paramwise_cfg", "optimizer"},
     "parameter scheduler": {"convert_to_iter_based"},
 }
-_SCOPES = ("mmdet", "mmseg")
 #: Steps whose parts are built by another library.
 _FOREIGN = ("Albu",)
 
@@ -198,7 +198,7 @@ def _candidates(kind: Any, scope: str) -> list[tuple[Any, set[str]]]:
     if not isinstance(kind, str):  # the class itself
         return [(kind, set())] if callable(kind) else []
     prefix, _, name = kind.rpartition(".")
-    scopes = [prefix] if prefix else [scope, "mmengine", *_SCOPES]
+    scopes = [prefix] if prefix else [scope, "mmengine", *SCOPES]
     found = []
     for registry in _registries():
         places = [registry if s == "mmengine" else registry.children.get(s) for s in scopes]
@@ -216,7 +216,7 @@ def _is_mistake(kind: Any) -> bool:
         return False
     prefix, _, name = kind.rpartition(".")
     if prefix:
-        return prefix in ("mmengine", *_SCOPES)
+        return prefix in ("mmengine", *SCOPES)
     return not hasattr(mmcv.ops, name)
 
 

@@ -85,6 +85,7 @@ def test_without_a_verb_the_help_is_shown(capsys):
         (["train", "upernet_convnext_b", "more"], "one argument too many: 'more'", "quotes"),
         (["prepare-data", "shape"], "no such choice: 'shape'", "did you mean 'shapes'?"),
         (["prepare-data", "shapes", "--sede", "3"], "unknown option: --sede", "did you mean --seed?"),
+        (["train", "upernet_convnext_b", "--cfg-options", "default_scope=mmsegg"], "mmsegg", "'mmseg'"),
         (["list", "weigths"], "no such choice: 'weigths'", "did you mean 'weights'?"),
         (["predict", "x.pth", "a.jpg", "--config", "upernet_convnext_tt"], "no config", "upernet_convnext_t"),
     ],
