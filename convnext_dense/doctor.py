@@ -5,14 +5,12 @@ Nothing is imported before its turn, so that it works where torch or OpenMMLab a
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +21,6 @@ from .config_files import configs_folder, shipped_configs
 from .errors import UserError
 from .files import human_bytes
 
-#: The exit code of the command when something needed is missing.
-EXIT_MISSING = 1
 _OLDEST_PYTHON = (3, 10)
 #: Disk space below which a run is soon out of it: a handful of checkpoints.
 _LITTLE_DISK_BYTES = 5e9
@@ -33,6 +29,8 @@ _LITTLE_SHARED_BYTES = 1e9
 _TORCH = 'pip install "torch>=2.6"   (the build for your machine: https://pytorch.org/get-started)'
 #: Without a window system, and the last of two packages that write the same files.
 _OPENCV = "pip install --force-reinstall --no-deps opencv-python-headless"
+_ALL_ANEW = "install this toolkit anew in a new environment; `--debug` of any verb shows the whole error"
+_ABSENT = "not installed"
 
 
 @dataclass(frozen=True)
@@ -52,23 +50,6 @@ class Finding:
     fix: str = ""
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print what is found; returns 1 if something needed is missing, else 0."""
-    findings = []
-    for finding in examine(Path(args.data)):
-        findings.append(finding)
-        if not args.json:
-            sys.stdout.write(_as_text(finding))
-            sys.stdout.flush()
-    missing = [finding.name for finding in findings if finding.state == "missing"]
-    if args.json:
-        sys.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=1) + "\n")
-    else:
-        end = f"needed and missing: {', '.join(missing)}" if missing else "all that is needed is here"
-        sys.stdout.write(f"\n{end}\n")
-    return EXIT_MISSING if missing else 0
-
-
 def examine(data: Path) -> Iterator[Finding]:
     """Yield a finding for each thing that a run needs or can use.
 
@@ -83,12 +64,6 @@ def examine(data: Path) -> Iterator[Finding]:
     yield from _optional()
     yield from _safely("disk", _disk)
     yield from _data_sets(data)
-
-
-def _as_text(finding: Finding) -> str:
-    head = f"{finding.state:<8}{finding.name:<14}"
-    lines = [*finding.text.splitlines(), *(f"fix: {line}" for line in finding.fix.splitlines())]
-    return head + f"\n{' ' * len(head)}".join(lines) + "\n"
 
 
 def _safely(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -121,7 +96,7 @@ def _package() -> Finding:
 
 def _libraries() -> Iterator[Finding]:
     """Import what everything needs, in the order in which one builds on the other."""
-    broken = False
+    broken = ""
     for name, package, fix in (
         ("torch", "torch", _TORCH),
         ("NumPy", "numpy", _install("numpy")),
@@ -132,12 +107,26 @@ def _libraries() -> Iterator[Finding]:
         ("mmseg", "mmseg", _install("onedl-mmsegmentation")),
     ):
         finding = _library(name, package, fix)
-        if broken and finding.state == "missing":
-            finding = Finding("missing", name, f"{finding.text} (see above)", finding.fix)
-        broken = broken or finding.state == "missing"
+        if broken and finding.state == "missing" and finding.text != _ABSENT:
+            finding = Finding("missing", name, finding.text, f"mend {broken} first, then look again")
+        if finding.state == "missing":
+            broken = broken or name
         yield finding
         if name == "torch" and finding.state == "ok":
             yield from _safely("device", _devices)
+    if not broken:
+        yield _whole()
+
+
+def _whole() -> Finding:
+    """Load what a run loads: a library that can be imported may still lack what its parts need."""
+    from .engine.libraries import SCOPES, load_libraries
+
+    try:
+        load_libraries(*SCOPES)
+    except Exception as error:
+        return Finding("missing", "models", f"mmdet and mmseg do not load whole: {_brief(error)}", _ALL_ANEW)
+    return Finding("ok", "models", "all of mmdet, mmseg and this toolkit load")
 
 
 def _library(name: str, package: str, fix: str) -> Finding:
@@ -145,13 +134,22 @@ def _library(name: str, package: str, fix: str) -> Finding:
         module = import_module(package)
     except ModuleNotFoundError as error:
         if error.name == package:
-            return Finding("missing", name, "not installed", fix)
-        return Finding("missing", name, f"does not load: {_brief(error)}", fix)
+            return Finding("missing", name, _ABSENT, fix)
+        return Finding("missing", name, f"does not load: {_brief(error)}", _anew(fix))
     except Exception as error:  # a library that loads halfway can raise anything
         if "libGL" in str(error):
             return Finding("missing", name, "wants libGL, a part of a window system, which is not here", fix)
-        return Finding("missing", name, f"does not load: {_brief(error)}", fix)
+        return Finding("missing", name, f"does not load: {_brief(error)}", _anew(fix))
     return Finding("ok", name, str(getattr(module, "__version__", "of unknown version")))
+
+
+def _anew(fix: str) -> str:
+    """Return a command that installs what is there, but broken."""
+    return (
+        fix
+        if "--force-reinstall" in fix
+        else fix.replace("install", "install --force-reinstall --no-deps", 1)
+    )
 
 
 def _install(distribution: str) -> str:

@@ -24,13 +24,13 @@ def findings(tmp_path_factory):
     return {finding.name: finding for finding in examine(data)}
 
 
-def doctor(tmp_path, **modules):
+def doctor(tmp_path, verb=("doctor",), **modules):
     """Run the doctor where some modules fail as given; returns exit code, standard output and error."""
     for name, failure in modules.items():
         (tmp_path / f"{name}.py").write_text(failure)
     path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "convnext_dense.cli", "doctor"],
+        [sys.executable, "-m", "convnext_dense.cli", *verb],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
@@ -87,6 +87,17 @@ def test_with_a_torch_that_does_not_load(tmp_path):
     code, said, error = doctor(tmp_path, torch='raise OSError("libcudart.so.12: cannot open shared object")')
     assert (code, error) == (1, "")
     assert re.search(r"missing +torch +does not load: OSError: libcudart", said)
+    assert 'fix: pip install --force-reinstall --no-deps "torch>=' in said
+    assert re.search(r"missing +mmcv +.*\n(.*\n)?.*fix: mend torch first", said)
+
+
+def test_the_other_verbs_lead_to_the_doctor_where_torch_does_not_load(tmp_path):
+    code, said, error = doctor(
+        tmp_path, verb=["train", "upernet_convnext_t"], torch='raise OSError("no libcudart")'
+    )
+    assert (code, said) == (2, "")
+    assert error.startswith("error: a library does not load: OSError: no libcudart\n")
+    assert "convnext-dense doctor" in error and len(error.splitlines()) == 3
 
 
 def test_without_a_window_system(tmp_path):
@@ -105,7 +116,7 @@ def test_with_a_package_of_a_version_that_does_not_fit(tmp_path):
         name = name.replace("_", "-")
         text = f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.0.1\n{lines}\n"
         (tmp_path / f"{name.replace('-', '_')}-0.0.1.dist-info/METADATA").write_text(text)
-    code, said, _ = doctor(tmp_path)
+    code, said, _ = doctor(tmp_path, torch='raise OSError("so that the rest is quick")')
     assert code == 1
     assert re.search(r"missing +requirements +onedl-mmcv\S+: 0.0.1\n +nowhere-to-be-found>=1: absent", said)
     assert re.search(r'fix: pip install "onedl-mmcv\S+" "nowhere-to-be-found>=1"', said)

@@ -83,8 +83,15 @@ def _run(args: argparse.Namespace) -> int:
 
         find_config(args.config)  # a mistyped name is told at once, before the libraries load
     module, function = args.target.split(":")
-    with uncollected():
-        run = getattr(import_module(module), function)
+    try:
+        with uncollected():
+            run = getattr(import_module(module), function)
+    except (ImportError, OSError) as error:
+        raise UserError(
+            f"a library does not load: {type(error).__name__}: {error}",
+            f"the environment of {sys.executable}",
+            "`convnext-dense doctor` says what is missing and how to mend it",
+        ) from error
     return run(args) or 0
 
 

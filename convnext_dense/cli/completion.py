@@ -14,6 +14,7 @@ SHELLS = ("bash", "zsh", "fish")
 _FILES = (
     "checkpoint",
     "resume",
+    "out",
     "load_from",
     "inputs",
     "coco",
@@ -22,7 +23,7 @@ _FILES = (
     "annotations",
     "weights",
 )
-_FOLDERS = ("work_dir", "out", "show_dir", "root", "images", "masks", "data")
+_FOLDERS = ("work_dir", "show_dir", "root", "images", "masks", "data")
 #: Shipped configs by name, and files. (To bash, `_file` in a function's name says that it completes files.)
 _CONFIG_FUNCTION = "_convnext_dense_config_file"
 _NAMES = "convnext-dense list --names 2>/dev/null"
