@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine import registry as root
 from mmengine.config import Config
+from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, Registry
 from mmengine.runner import LogProcessor, Runner
 from torch.utils.data import DataLoader
@@ -167,8 +168,8 @@ def _check_constructor(wrapper: Mapping[str, Any], scope: str, where: str) -> No
     name = wrapper.get("constructor")
     if not isinstance(name, str):
         return
-    kinds = [kind for kind, _ in _candidates(name, scope) if hasattr(kind, "_validate_cfg")]
-    if not kinds:
+    kinds = [kind for kind, _ in _candidates(name, scope)]
+    if not kinds and "." not in name:
         known = registered_names(scope, OPTIM_WRAPPER_CONSTRUCTORS.name)
         raise UserError(
             f"there is no constructor {name!r}",
@@ -176,7 +177,9 @@ def _check_constructor(wrapper: Mapping[str, Any], scope: str, where: str) -> No
             did_you_mean(name, known),
         )
     settings = {key: value for key, value in wrapper.items() if key not in ("constructor", "paramwise_cfg")}
-    kinds[0](copy.deepcopy(settings), copy.deepcopy(wrapper.get("paramwise_cfg")))
+    for kind in kinds:
+        if issubclass(kind, DefaultOptimWrapperConstructor):
+            kind(copy.deepcopy(settings), copy.deepcopy(wrapper.get("paramwise_cfg")))
 
 
 def _mentioned(word: str, kinds: tuple[Any, ...], scope: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from convnext_dense.cli import main
 from convnext_dense.engine.config import load_config
@@ -15,6 +16,13 @@ from convnext_dense.engine.spelling import check_spelling
 from convnext_dense.errors import UserError
 
 from ..configs.shipped import LEAVES, name_of
+
+
+class OwnConstructor:
+    """One that is not derived from mmengine's."""
+
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg):
+        raise AssertionError("to be built with the model")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,9 +120,11 @@ def test_a_hook_by_the_name_of_none():
         dict(model=dict(decode_head=dict(norm_cfg=dict(type="GN", num_groups=8, eps=1e-3)))),
         dict(model=dict(test_cfg=dict(mode="slide", anything=1))),
         dict(model=dict(type="my.module.Segmentor", _delete_=True)),
+        dict(optim_wrapper=dict(constructor="OwnConstructor")),
     ],
 )
-def test_what_may_be_right_is_left_alone(settings):
+def test_what_may_be_right_is_left_alone(settings, monkeypatch):
+    monkeypatch.setitem(OPTIM_WRAPPER_CONSTRUCTORS.module_dict, "OwnConstructor", OwnConstructor)
     cfg = load_config("upernet_convnext_b")
     cfg.merge_from_dict(settings)
     check_spelling(cfg)
