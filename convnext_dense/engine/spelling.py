@@ -178,7 +178,7 @@ def _check_constructor(wrapper: Mapping[str, Any], scope: str, where: str) -> No
         )
     settings = {key: value for key, value in wrapper.items() if key not in ("constructor", "paramwise_cfg")}
     for kind in kinds:
-        if issubclass(kind, DefaultOptimWrapperConstructor):
+        if inspect.isclass(kind) and issubclass(kind, DefaultOptimWrapperConstructor):
             kind(copy.deepcopy(settings), copy.deepcopy(wrapper.get("paramwise_cfg")))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from convnext_dense import __version__
 from convnext_dense.cli import VERBS, build_parser, main
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,13 @@ def test_importing_the_package_is_light():
     code = "import convnext_dense, sys; print('torch' in sys.modules, convnext_dense.__version__)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split()[0] == "False"
+
+
+def test_the_console_script_is_installed():
+    """`tests/test_wheel.py` drives it in an environment of its own."""
+    program = Path(sys.executable).with_name("convnext-dense")
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"convnext-dense {__version__}\n"
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
