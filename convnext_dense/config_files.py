@@ -107,14 +107,15 @@ def _nearest_names(path: Path, is_path: bool) -> str:
     if not close:
         names = shipped_configs()
         longer = [name for name in names if name.startswith(path.stem)]
-        close = longer + difflib.get_close_matches(path.stem, names.keys() - longer, n=3, cutoff=0.6)
+        others = [name for name in names if name not in longer]
+        close = longer + difflib.get_close_matches(path.stem, others, n=3, cutoff=0.6)
         close = [path.stem] if path.stem in names else close[:3]
     return f"did you mean {' or '.join(close)}? " if close else ""
 
 
 def typed_config(name: str) -> str:
     """Return a shipped config as it is typed here: its path where that lies below, else its name."""
-    local = Path("configs") / find_config(name).relative_to(configs_folder())
+    local = Path("configs") / shipped_configs()[name].relative_to(configs_folder())
     return local.as_posix() if local.is_file() else name
 
 

@@ -99,7 +99,7 @@ def test_a_config_of_ones_own_stands_on_the_bases_of_the_wheel(run, tmp_path):
 def test_the_doctor_finds_it_sound(run):
     said = run("doctor")
     assert "all that is needed is here" in said
-    assert re.search(r"ok +this toolkit .*\.configs", said)
+    assert re.search(r"(?s)ok +this toolkit .*?configs in\s+\S+/\.configs\n", said)
 
 
 def test_a_missing_data_set_and_a_mistyped_name_are_told(run):

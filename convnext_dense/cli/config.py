@@ -13,9 +13,7 @@ from .verb import Verb, add_cfg_options, add_config, say
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser, "what to write out")
-    parser.add_argument(
-        "--out", metavar="FILE", help="write it there, as .py or .json (default: print it as .py)"
-    )
+    parser.add_argument("--out", metavar="FILE", help="write it there (default: print it)")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     add_cfg_options(parser)
 
@@ -27,18 +25,16 @@ def run(args: argparse.Namespace) -> None:
         UserError: The config cannot be read, or the file not be written.
     """
     out = Path(args.out) if args.out else None
-    if out and out.suffix not in (".py", ".json"):
-        raise UserError(f"a config's name ends in .py or .json, this is {out.name}", "--out", "name it so")
+    if out and out.suffix != ".py":
+        raise UserError(f"a config's name ends in .py, this is {out.name}", "--out", "name a .py file")
     if out and out.exists() and not args.overwrite:
         raise UserError("the file is there already", str(out), "name another --out, or add --overwrite")
-    from ..engine.config import config_to_json, load_config
+    from ..engine.config import load_config
 
     cfg = load_config(args.config, args.cfg_options)
-    if out and out.suffix == ".json":
-        text = config_to_json(cfg) + "\n"
-    else:
-        changed = f", with {' '.join(args.cfg_options)}" if args.cfg_options else ""
-        text = f"# {args.config} of convnext-dense {__version__}{changed}, with its bases.\n{cfg.pretty_text}"
+    changed = f", with {' '.join(args.cfg_options)}" if args.cfg_options else ""
+    title = " ".join(f"{args.config} of convnext-dense {__version__}{changed}, with its bases.".split())
+    text = f"# {title}\n{cfg.pretty_text}"
     if out is None:
         say(text)
         return

@@ -47,9 +47,13 @@ def run(args: argparse.Namespace) -> int:
 def _as_text(finding: Finding) -> str:
     head = f"{finding.state:<8}{finding.name:<14}"
     width = max(40, shutil.get_terminal_size().columns - len(head))
-    text = [part for line in finding.text.splitlines() for part in wrap(line, width, break_long_words=False)]
+    text = [part for line in finding.text.splitlines() for part in _wrapped(line, width)]
     lines = [*text, *(f"fix: {line}" for line in finding.fix.splitlines())]  # whole, to be copied
     return head + f"\n{' ' * len(head)}".join(lines) + "\n"
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    return wrap(line, width, break_long_words=False, break_on_hyphens=False)  # paths stay whole
 
 
 VERB = Verb(

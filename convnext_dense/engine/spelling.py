@@ -177,9 +177,11 @@ def _check_constructor(wrapper: Mapping[str, Any], scope: str, where: str) -> No
             did_you_mean(name, known),
         )
     settings = {key: value for key, value in wrapper.items() if key not in ("constructor", "paramwise_cfg")}
-    for kind in kinds:
-        if inspect.isclass(kind) and issubclass(kind, DefaultOptimWrapperConstructor):
-            kind(copy.deepcopy(settings), copy.deepcopy(wrapper.get("paramwise_cfg")))
+    known_to_check: list[Any] = [
+        kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, DefaultOptimWrapperConstructor)
+    ]
+    for kind in known_to_check:
+        kind(copy.deepcopy(settings), copy.deepcopy(wrapper.get("paramwise_cfg")))
 
 
 def _mentioned(word: str, kinds: tuple[Any, ...], scope: str) -> bool:
