@@ -73,8 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         if _reports():
             print(f"error: {error}", file=sys.stderr)
-        if not _joined():
+        if "WORLD_SIZE" not in os.environ and not _joined():
             # Python's last collection takes a second for libraries of this size, and finds nothing of use.
+            # (One of several processes takes its time: torchrun ends the others, of which one has to tell.)
             atexit.register(gc.freeze)
         return error.exit_code
     except KeyboardInterrupt:
