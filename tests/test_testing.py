@@ -126,7 +126,7 @@ def test_too_few_classes_stay_wrong(cfg, tmp_path):
     with scope(toy):
         model = MODELS.build(toy.model)
         batch = next(iter(Runner.build_dataloader(toy.val_dataloader)))
-        with pytest.raises(IndexError, match="out of bounds"):
+        with pytest.raises(UserError, match="has the value 149, the head has 149 classes"):
             model.eval()(**model.data_preprocessor(batch, training=True), mode="loss")
 
 

@@ -140,7 +140,7 @@ def test_a_scaled_run_trains_and_tells(toy_config, tmp_path, capsys, norm):
     out = capsys.readouterr().out
     assert "gradients of 2 iterations are accumulated" in out
     assert f"{norm} instead of SyncBN" in out
-    saved = json.loads((run / "config.json").read_text())
+    saved = json.loads((run / "latest/config.json").read_text())
     assert saved["train_cfg"]["max_iters"] == 8
-    checkpoint = torch.load(run / "iter_8.pth", weights_only=True)
+    checkpoint = torch.load(run / "latest/iter_8.pth", weights_only=True)
     assert {state["step"].item() for state in checkpoint["optimizer"]["state"].values()} == {4.0}

@@ -109,7 +109,7 @@ def test_a_dry_run_tells_everything_and_leaves_the_runs_alone(profiled, capsys):
         "training: 4 images; an optimizer step: 2 images",
         "validation: 2 images",
         "10: background, disc,",
-        "EncoderDecoder: ConvNeXt, FusedUPerHead, FCNHead",
+        "BandedEncoderDecoder: ConvNeXt, FusedUPerHead, BandedFCNHead",
         "0.1 M parameters, 0.1 M of them trained",
         "for an image of 64x64 px",
         "8 iterations, 4 passes over the data",
