@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
 
 from ..config_files import find_config
 from ..errors import UserError, did_you_mean, nearest
 
 #: Settings that a config may leave out and that look like a misspelling of another one.
 _OPTIONAL = {"dtype"}
+#: Keys of lists of transforms.
+_PIPELINES = ("pipeline", "tta_pipeline", "train_pipeline", "test_pipeline")
 
 
 def load_config(path: str | Path, cfg_options: Sequence[str] = ()) -> Config:
@@ -46,6 +48,9 @@ def load_config(path: str | Path, cfg_options: Sequence[str] = ()) -> Config:
             str(path),
             "mend the file, or run with --debug for the traceback",
         ) from error
+    if path.suffix == ".json":
+        for _, part in list(walk_dicts(cfg._cfg_dict)):
+            part.update({key: with_tuples(part[key]) for key in _PIPELINES if key in part})
     overrides = _parse_cfg_options(cfg_options)
     for key in overrides:
         _check_override(cfg, key)
@@ -120,6 +125,17 @@ def walk_dicts(node: Any, path: str = "") -> Iterator[tuple[str, dict]]:
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
             yield from walk_dicts(value, f"{path}.{index}" if path else str(index))
+
+
+def with_tuples(node: Any) -> Any:
+    """Return a pipeline from JSON, which has no tuples, with tuples of numbers: transforms insist on them."""
+    if isinstance(node, dict):
+        return ConfigDict({key: with_tuples(value) for key, value in node.items()})
+    if isinstance(node, list | tuple):
+        items = [with_tuples(item) for item in node]
+        is_tuple = isinstance(node, tuple) or all(isinstance(item, int | float) for item in items)
+        return tuple(items) if is_tuple else items
+    return node
 
 
 def add_hooks(cfg: Config, *kinds: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from ..config_files import typed_config
-from ..engine.config import load_config, walk_dicts
+from ..engine.config import load_config, walk_dicts, with_tuples
 from ..engine.libraries import load_libraries
 from ..errors import UserError, did_you_mean
 from ..weights.published import find_published
@@ -96,7 +96,7 @@ def _from_json(text: Any, where: str) -> PredictConfig:
     if not isinstance(content, dict):
         raise UserError(f"the config is a JSON {type(content).__name__}, no object", where, _NAME_ONE)
     found = _extract(ConfigDict(content), where)
-    found = replace(found, pipeline=_with_tuples(found.pipeline))
+    found = replace(found, pipeline=with_tuples(found.pipeline))
     load_libraries(found.scope)
     import_named(content.get("custom_imports"), where)
     check_built_from({"model": found.model, "pipeline": found.pipeline}, found.scope, where)
@@ -124,17 +124,6 @@ def _extract(cfg: Config | ConfigDict, where: str) -> PredictConfig:
         dataset=ConfigDict({key: dataset[key] for key in ("type", "metainfo") if key in dataset}),
         where=where,
     )
-
-
-def _with_tuples(node: Any) -> Any:
-    """Return a pipeline from JSON, which has no tuples, with tuples of numbers: transforms insist on them."""
-    if isinstance(node, dict):
-        return ConfigDict({key: _with_tuples(value) for key, value in node.items()})
-    if isinstance(node, list | tuple):
-        items = [_with_tuples(item) for item in node]
-        is_tuple = isinstance(node, tuple) or all(isinstance(item, int | float) for item in items)
-        return tuple(items) if is_tuple else items
-    return node
 
 
 def without_weights(node: Any) -> Any:

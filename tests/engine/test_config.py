@@ -90,6 +90,14 @@ def test_json_holds_the_resolved_config(config_file):
     assert Config(data).model.backbone.arch == "tiny"
 
 
+def test_a_run_s_json_is_a_config_again(config_file, tmp_path):
+    cfg = load_config(config_file)
+    (tmp_path / "config.json").write_text(config_to_json(cfg))
+    again = load_config(tmp_path / "config.json", ["model.backbone.arch=small"])
+    assert again.pipeline[0].scale == (4, 4)
+    assert again.model.backbone.arch == "small"
+
+
 def test_plain_turns_arrays_and_tuples_into_lists():
     value = {"a": (1, torch.tensor([1.5, 2.0])), 3: {"b": None}}
     assert plain(value) == {"a": [1, [1.5, 2.0]], "3": {"b": None}}
