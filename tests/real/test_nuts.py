@@ -19,7 +19,7 @@ def test_a_small_convnext_learns_the_training_photos(nuts, tmp_path):
     config = str(ROOT / "configs/custom/mask_rcnn_convnext_atto_coco.py")
     run = str(tmp_path / "run")
     assert main(["train", config, "--work-dir", run, "--cfg-options", *overrides]) == 0
-    checkpoint = (tmp_path / "run/last_checkpoint").read_text()
+    checkpoint = str(tmp_path / "run/latest/last.pth")
     out = str(tmp_path / "test")
     assert main(["test", config, checkpoint, "--work-dir", out, "--cfg-options", *overrides]) == 0
     scores = json.loads((tmp_path / "test/metrics.json").read_text())
