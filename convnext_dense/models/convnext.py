@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
 from .arch import ARCHS, NUM_STAGES, Arch, parse_arch
+from .fused_mlp import can_fuse, expand, project, project_responses
 from .layers import GRN, DropPath, LayerNorm2d, pointwise
 from .pretrained import split_init_cfg
 
@@ -60,11 +61,29 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Add the block's branch to `x` (B, C, h, w)."""
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))  # (B, h, w, C)
+        if can_fuse(x):
+            return self._fused(x, y)
         y = F.gelu(pointwise(y, self.pwconv1.weight, self.pwconv1.bias))  # (B, h, w, 4C)
         if self.grn is not None:
             y = self.grn(y)
         y = self._project(y).permute(0, 3, 1, 2)  # (B, C, h, w)
         return x + self.drop_path(y)
+
+    def _fused(self, x: Tensor, y: Tensor) -> Tensor:
+        """Do the rest of `forward` without gradients, in fewer passes over the 4C channels."""
+        residual = x.permute(0, 2, 3, 1)
+        y = expand(y, self.pwconv1.weight, self.pwconv1.bias)  # (B, h, w, 4C)
+        weight: Tensor = self.pwconv2.weight
+        bias: Tensor = self.pwconv2.bias
+        if self.gamma is not None:
+            weight, bias = weight * self.gamma[:, None], bias * self.gamma
+        if self.grn is None:
+            out = project(y, weight, bias, residual)
+        elif y.shape[1] * y.shape[2] > x.shape[1]:  # the map is larger than the weight
+            out = project_responses(y, self.grn.scale(y), self.grn.beta, weight, bias, residual)
+        else:
+            out = project(self.grn(y), weight, bias, residual)
+        return out.permute(0, 3, 1, 2)
 
     def _project(self, y: Tensor) -> Tensor:
         """Map `y` (B, h, w, 4C) to (B, h, w, C) and scale its channels."""

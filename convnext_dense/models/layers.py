@@ -6,6 +6,8 @@ Shapes: B images, C channels, H × W positions. Activations are stored channels_
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,17 +48,52 @@ class GRN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x` (B, H, W, channels); the result has its shape and dtype."""
-        # Sums over a map, here and in the gradient of the scale, exceed what float16 can hold.
-        energy = torch.linalg.vector_norm(
-            x, dim=(1, 2), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)
-        )
-        scale = 1 + self.gamma * (energy / (energy.mean(dim=-1, keepdim=True) + self.eps))
         dtype = torch.float32 if x.dtype == torch.float16 else x.dtype
-        return torch.addcmul(self.beta.to(dtype), x, scale.to(dtype)).to(x.dtype)
+        return torch.addcmul(self.beta.to(dtype), x, self.scale(x).to(dtype)).to(x.dtype)
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Return each channel's factor for `x` (B, H, W, channels): (B, 1, 1, channels), at least fp32."""
+        energy = channel_energy(x)
+        return 1 + self.gamma * (energy / (energy.mean(dim=-1, keepdim=True) + self.eps))
 
     def extra_repr(self) -> str:
         """Describe the layer in the printed model."""
         return f"{self.gamma.shape[-1]}, eps={self.eps}"
+
+
+def channel_energy(x: Tensor) -> Tensor:
+    """Return ‖x‖ of each channel over the positions of an image.
+
+    Args:
+        x: (B, H, W, C).
+
+    Returns:
+        (B, 1, 1, C), in fp32 for 16-bit maps: a sum over a map exceeds what float16 can hold, here and in the
+        gradient.
+    """
+    # PyTorch's vector norm over leading dimensions is not vectorised on a CPU. In float16 squares overflow.
+    if x.device.type == "cpu" and x.dtype != torch.float16 and not torch.compiler.is_compiling():
+        return _ChannelEnergy.apply(x)
+    return torch.linalg.vector_norm(
+        x, dim=(1, 2), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)
+    )
+
+
+class _ChannelEnergy(torch.autograd.Function):
+    """The root of a sum of squares, whose gradient is 0 and not 0/0 where all of a channel is 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        # The sum is in fp32 for bfloat16, too, whose squares are off by 2⁻⁹ this way and that.
+        wide = torch.promote_types(x.dtype, torch.float32)
+        energy = x.square().sum((1, 2), keepdim=True, dtype=wide).sqrt_()
+        ctx.save_for_backward(x, energy)
+        return energy
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        x, energy = ctx.saved_tensors
+        return x * torch.where(energy == 0, 0, gradient / energy).to(x.dtype)
 
 
 class DropPath(nn.Module):

@@ -1,0 +1,81 @@
+"""A block's two pointwise layers without gradients on a CPU, by oneDNN's fused kernels.
+
+The branch's work is x + W₂ · f(GELU(W₁ y + b₁)) + b₂ with f the identity (V1) or GRN (V2). Written operator
+by operator, the (B, H, W, 4C) hidden map, the largest of the network, is written and read once for each.
+oneDNN applies GELU (by erf, as PyTorch's) to a product, and adds the residual map to one, before they leave
+the registers, so that the hidden map is written once and read once. GRN needs a pass of its own for the
+channels' energy; its scale s and shift β go into the second layer, where the map has more positions than
+channels:
+
+    W₂ (s ⊙ h + β) + b₂ = (W₂ diag(s)) h + (W₂ β + b₂)
+
+with s = 1 + γ · ‖h‖ / mean ‖h‖, which differs from image to image.
+
+With gradients none of this pays: the backward pass wants W₁ y + b₁, which a fused kernel does not keep.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+def can_fuse(x: Tensor) -> bool:
+    """Tell whether `fused_mlp` can run on a map: on a CPU with oneDNN, without gradients, in fp32 or bf16.
+
+    A compiler or tracer gets the separate operators, which it knows and fuses itself.
+    """
+    if x.device.type != "cpu" or torch.is_grad_enabled() or _dtype(x) not in _DTYPES:
+        return False
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    is_there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return is_there and bool(torch.backends.mkldnn.enabled)
+
+
+def expand(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return GELU(W₁ y + b₁) of `y` (..., C) with `weight` (4C, C): (..., 4C), in autocast's dtype."""
+    dtype = _dtype(y)
+    y, weight, bias = y.to(dtype), weight.to(dtype), bias.to(dtype)
+    return torch.ops.mkldnn._linear_pointwise(y, weight, bias, "gelu", [], "none")
+
+
+def project(h: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+    """Return W₂ h + b₂ + residual.
+
+    Args:
+        h: Hidden map (..., 4C).
+        weight: (C, 4C), with the layer scale if there is one.
+        bias: (C,), likewise.
+        residual: (..., C); the result has its dtype.
+    """
+    weight, bias = weight.to(h.dtype), bias.to(h.dtype)
+    if residual.dtype != h.dtype:  # under autocast, where the residual stream is kept in fp32
+        return residual + torch.ops.mkldnn._linear_pointwise(h, weight, bias, "none", [], "none")
+    return torch.ops.mkldnn._linear_pointwise.binary(h, residual, weight, bias, "add")
+
+
+def project_responses(
+    h: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor, residual: Tensor
+) -> Tensor:
+    """Return W₂ (s ⊙ h + β) + b₂ + residual, without a scaled copy of the hidden map.
+
+    Args:
+        h: Hidden map (B, H, W, 4C).
+        scale: s, (B, 1, 1, 4C), fp32.
+        shift: β, (1, 1, 1, 4C).
+        weight: (C, 4C).
+        bias: (C,).
+        residual: (B, H, W, C).
+    """
+    wide = weight.to(scale.dtype)
+    bias = bias + wide @ shift.flatten().to(scale.dtype)
+    images = [project(h[i : i + 1], wide * scale[i, 0], bias, residual[i : i + 1]) for i in range(h.shape[0])]
+    return images[0] if len(images) == 1 else torch.cat(images)
+
+
+def _dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype in which a linear layer would multiply `x`."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
