@@ -25,7 +25,9 @@ _WEIGHT_FORMATS = ("original", "timm", "hf", "torchvision", "mmpretrain", "safet
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--work-dir", help="folder for logs and checkpoints (default: work_dirs/<config name>)"
+        "--work-dir",
+        help="folder for logs and checkpoints (default: work_dirs/<config name>); "
+        "each training gets a folder of its own in it, named by the time",
     )
     parser.add_argument(
         "--cfg-options", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=_CFG_OPTIONS_HELP
@@ -88,6 +90,17 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         "--load-from", metavar="PATH", help="start from the weights of a checkpoint (a new run)"
     )
     parser.add_argument("--skip-check", action="store_true", help="train without a look at the data first")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="build everything, run a few iterations, say what the training would be and take, and stop",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's event files")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="record a few iterations: a trace, the dearest operators, the share of waiting for data",
+    )
     parser.add_argument("--amp", action="store_true", help="mixed precision (fp16)")
     parser.add_argument("--compile", action="store_true", help="torch.compile the backbone")
     parser.add_argument(
@@ -111,7 +124,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_test(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", help="config file that the checkpoint was trained with")
-    parser.add_argument("checkpoint", help="checkpoint file, e.g. work_dirs/<config>/iter_160000.pth")
+    parser.add_argument("checkpoint", help="checkpoint file, e.g. work_dirs/<config>/latest/best.pth")
     parser.add_argument(
         "--tta", action="store_true", help="test-time augmentation as the config's tta_model says"
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -36,6 +37,13 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def typed_path(path: Path) -> str:
+    """Return a path as it is typed in a shell here: relative if it lies below, and quoted if need be."""
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))
 
 
 def human_bytes(n: float) -> str:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 
 
-def run_python(script, *, path=None, warnings="default"):
+def run_python(script, *, path=None, warnings="default", timeout=200):
     """Run a script; `path` goes first in its import path. Returns the completed process."""
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     if path is not None:
@@ -18,7 +18,7 @@ def run_python(script, *, path=None, warnings="default"):
         env=env,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=timeout,
     )
 
 

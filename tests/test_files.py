@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from convnext_dense.files import human_bytes, locked, write_whole
+from convnext_dense.files import human_bytes, locked, typed_path, write_whole
 
 
 def test_one_at_a_time_and_no_lock_file_left(tmp_path):
@@ -46,3 +46,10 @@ def test_write_whole_replaces(tmp_path):
 )
 def test_human_bytes(n, text):
     assert human_bytes(n) == text
+
+
+def test_a_path_as_it_is_typed_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert typed_path(tmp_path / "a/b.pth") == "a/b.pth"
+    assert typed_path(tmp_path / "my runs/b.pth") == "'my runs/b.pth'"
+    assert typed_path(tmp_path.parent / "b.pth") == str(tmp_path.parent / "b.pth")

@@ -10,11 +10,13 @@ work_dir=work_dirs/$name
 
 "$python" tools/prepare_data.py shapes
 "$python" tools/train.py "$config" --work-dir "$work_dir"
-checkpoint=$(cat "$work_dir/last_checkpoint")
-"$python" tools/test.py "$config" "$checkpoint" --work-dir "$work_dir/test" --show-dir "$work_dir/overlays"
+# The folder's name itself: `latest` is no link on a file system without links.
+run=$(dirname "$(cat "$work_dir/last_checkpoint")")
+run=${run#"$PWD/"}
+"$python" tools/test.py "$config" "$run/last.pth" --work-dir "$work_dir/test" --show-dir "$work_dir/overlays"
 
 echo
 echo "data set     data/shapes"
-echo "checkpoint   ${checkpoint#"$PWD/"}"
+echo "run          $run (checkpoints, curves, pictures)"
 echo "scores       $work_dir/test/metrics.json"
 echo "pictures     $work_dir/overlays"

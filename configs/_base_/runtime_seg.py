@@ -29,4 +29,4 @@ default_hooks = dict(
 
 load_from = None
 resume = False
-tta_model = dict(type="SegTTAModel")
+tta_model = dict(type="LogitsTTAModel")

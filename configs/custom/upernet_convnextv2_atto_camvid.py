@@ -103,7 +103,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"], ignore_index=ignore_index)
+val_evaluator = dict(type="ConfusionIoUMetric", iou_metrics=["mIoU"], ignore_index=ignore_index)
 test_evaluator = val_evaluator
 
 # 5. The model: any `arch` of ConvNeXt, with its four widths as `in_channels`. To start from published

@@ -28,7 +28,6 @@ model = dict(
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=2)),
         bbox_head=dict(
-            type="ConvFCBBoxHead",
             num_shared_convs=1,
             num_shared_fcs=1,
             in_channels=64,

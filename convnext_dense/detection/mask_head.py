@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.structures.mask import BitmapMasks, mask_target
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
 from .masks import RLE, bitmap_targets, paste
@@ -29,6 +31,27 @@ class WindowedMaskHead(FCNMaskHead):
     the masks stay mmdet's tensor of grey values, which no code can express; a batch without any detection
     never reaches the head, and has mmdet's (0, H, W) tensor.
     """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (N, classes, 2h, 2w) of RoI features `x` (N, C, h, w).
+
+        The transposed convolution turns every position into a patch that overlaps no other, so it is a 1×1
+        convolution to C channels for each of the patch's pixels, and the logits are another one of these. The
+        pixels are put in their places last, when their channels are the few classes.
+        """
+        if not self._upsamples_by_patches():
+            return super().forward(x)
+        for conv in self.convs:
+            x = conv(x)
+        weight, bias, patch = self.upsample.weight, self.upsample.bias, self.upsample.kernel_size
+        kernel = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[0], 1, 1)
+        pixels = F.conv2d(x, kernel, bias if bias is None else bias.repeat(patch[0] * patch[1]))
+        pixels = self.relu(pixels).permute(0, 2, 3, 1)  # (N, h, w, patch · C)
+        n, h, w, _ = pixels.shape
+        by_pixel = pixels.reshape(n, h, w * patch[0] * patch[1], weight.shape[1])
+        logits = self.conv_logits(by_pixel.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        placed = logits.reshape(n, h, w, *patch, logits.shape[3]).transpose(2, 3)
+        return placed.reshape(n, h * patch[0], w * patch[1], logits.shape[3]).permute(0, 3, 1, 2)
 
     def predict_by_feat(
         self,
@@ -79,10 +102,10 @@ class WindowedMaskHead(FCNMaskHead):
         else:
             w_scale, h_scale = scale_factor.tolist()
             height, width = round(height * h_scale), round(width * w_scale)
-        probabilities = mask_preds if activate_map else mask_preds.sigmoid()
         rows = torch.arange(len(labels), device=labels.device)
-        chosen = probabilities[rows, 0 if self.class_agnostic else labels]
-        return paste(chosen.to(bboxes.dtype), bboxes, (height, width), threshold)
+        chosen = mask_preds[rows, 0 if self.class_agnostic else labels]
+        probabilities = chosen if activate_map else chosen.sigmoid()
+        return paste(probabilities.to(bboxes.dtype), bboxes, (height, width), threshold)
 
     def get_targets(
         self,
@@ -99,11 +122,30 @@ class WindowedMaskHead(FCNMaskHead):
         """
         size = _pair(rcnn_train_cfg.mask_size)
         threshold = None if rcnn_train_cfg.get("soft_mask_target", False) else 0.5
-        targets = []
-        for sampled, instances in zip(sampling_results, batch_gt_instances, strict=True):
-            boxes, assigned, masks = sampled.pos_priors, sampled.pos_assigned_gt_inds, instances.masks
-            if isinstance(masks, BitmapMasks):
-                targets.append(bitmap_targets(masks.masks, boxes, assigned, size, threshold).float())
-            else:
-                targets.append(mask_target([boxes], [assigned], [masks], rcnn_train_cfg))
-        return torch.cat(targets)
+        boxes = [sampled.pos_priors for sampled in sampling_results]
+        assigned = [sampled.pos_assigned_gt_inds for sampled in sampling_results]
+        masks = [instances.masks for instances in batch_gt_instances]
+        if not all(isinstance(of_image, BitmapMasks) for of_image in masks):
+            return mask_target(boxes, assigned, masks, rcnn_train_cfg)
+        if len({(of_image.height, of_image.width) for of_image in masks}) > 1:
+            of_images = zip(masks, boxes, assigned, strict=True)
+            return torch.cat(
+                [bitmap_targets(m.masks, b, a, size, threshold).float() for m, b, a in of_images]
+            )
+        # images of a batch are padded to one size: their objects are handled together
+        first = np.cumsum([0, *map(len, masks)]).tolist()
+        objects = [mask for of_image in masks for mask in of_image.masks]
+        index = torch.cat([a + n for a, n in zip(assigned, first, strict=False)])
+        return bitmap_targets(objects, torch.cat(boxes), index, size, threshold).float()
+
+    def _upsamples_by_patches(self) -> bool:
+        """Whether each position becomes a patch of its own, of which the logits are a linear function."""
+        up, logits = self.upsample, self.conv_logits
+        return (
+            isinstance(up, nn.ConvTranspose2d)
+            and up.kernel_size == up.stride
+            and (up.padding, up.output_padding, up.dilation, up.groups) == ((0, 0), (0, 0), (1, 1), 1)
+            and isinstance(logits, nn.Conv2d)
+            and (logits.kernel_size, logits.stride, logits.padding) == ((1, 1), (1, 1), (0, 0))
+            and logits.groups == 1
+        )

@@ -130,6 +130,13 @@ def walk_dicts(node: Any, path: str = "") -> Iterator[tuple[str, dict]]:
             yield from walk_dicts(value, f"{path}.{index}" if path else str(index))
 
 
+def add_hooks(cfg: Config, *kinds: str) -> None:
+    """Add hooks to a config, in place, but for those that it has, as the resolved config of a run does."""
+    hooks = cfg.get("custom_hooks") or []
+    present = {hook["type"] for hook in hooks}
+    cfg.custom_hooks = [*hooks, *(dict(type=kind) for kind in kinds if kind not in present)]
+
+
 def plain(value: Any) -> Any:
     """Return `value` as JSON can hold it: dicts, lists, strings, numbers, booleans and None."""
     if isinstance(value, dict):

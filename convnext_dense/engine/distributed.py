@@ -6,7 +6,7 @@ import gc
 import os
 
 import torch
-from mmengine.dist import broadcast, get_world_size
+from mmengine.dist import all_reduce, broadcast, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -58,6 +58,15 @@ def leave_process_group() -> None:
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
     gc.collect()  # the model's wrapper, which lies in reference cycles, holds the group, too
+
+
+def any_process(flag: bool) -> bool:
+    """Return whether the flag is set on any process; all of them must ask at the same point."""
+    if get_world_size() == 1:
+        return flag
+    shared = torch.tensor(int(flag))
+    all_reduce(shared, "max")
+    return bool(shared.item())
 
 
 @HOOKS.register_module()

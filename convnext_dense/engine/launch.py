@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
-import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,28 +13,30 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import Registry
-from mmengine.runner import find_latest_checkpoint
 
-from ..errors import EXIT_INTERRUPTED, UserError, did_you_mean
+from ..errors import UserError, did_you_mean
 from .auto_scale import auto_scale, process_count
 from .classes import set_num_classes
-from .config import adapt_to_cpu, load_config, use_amp, walk_dicts
+from .config import adapt_to_cpu, add_hooks, load_config, use_amp, walk_dicts
 from .distributed import check_launcher, init_cpu_process_group, leave_process_group
 from .fine_tune import add_fine_tuning
 from .libraries import load_libraries
 from .loaders import closed_loaders
 from .preflight import check_data, check_not_empty, check_weights
 from .progress import stopped_progress
+from .run_dirs import checkpoint_to_resume
+from .training import add_train_hooks, run_training
 
 #: Hooks that every run of the tools has, beside those of its config.
-_TOOL_HOOKS = ({"type": "ProgressHook"}, {"type": "MetricsFileHook"}, {"type": "BroadcastBuffersHook"})
+_TOOL_HOOKS = ("ProgressHook", "MetricsFileHook", "BroadcastBuffersHook")
 
 
 @closed_loaders()
-def train(args: argparse.Namespace) -> None:
-    """Run `tools/train.py`: check, build, train, and say where the results are."""
-    _train(args)
+def train(args: argparse.Namespace) -> int:
+    """Run `tools/train.py`: check, build, train, and say where the results are; returns the exit code."""
+    exit_code = _train(args)
     leave_process_group()
+    return exit_code
 
 
 @closed_loaders()
@@ -45,8 +46,10 @@ def test(args: argparse.Namespace) -> None:
     leave_process_group()
 
 
-def _train(args: argparse.Namespace) -> None:
+def _train(args: argparse.Namespace) -> int:
+    started_s = time.monotonic()
     cfg = _prepare(args)
+    add_train_hooks(cfg, args)
     if args.amp:
         use_amp(cfg)
     if args.auto_scale_lr:
@@ -55,7 +58,7 @@ def _train(args: argparse.Namespace) -> None:
         cfg.resume = True
     if cfg.get("resume"):
         source = args.resume or cfg.get("load_from") or "auto"
-        cfg.load_from = _checkpoint_to_resume(source, cfg.work_dir)
+        cfg.load_from = checkpoint_to_resume(source, cfg.work_dir)
     elif args.load_from:
         cfg.load_from = args.load_from
     _skip_replaced_weights(cfg)
@@ -69,10 +72,9 @@ def _train(args: argparse.Namespace) -> None:
     runner = _build_runner(cfg, [*findings, *said])
     if args.compile:
         runner.unwrapped_model.backbone.compile()
-    with _readable_errors(), _resume_hint(cfg.work_dir), stopped_progress(runner):
+    with _readable_errors():
         check_not_empty(runner.train_loop.dataloader.dataset, "train_dataloader.dataset")
-        runner.train()
-    runner.logger.info(f"done: checkpoints, log and metrics are in {cfg.work_dir}")
+        return run_training(runner, args, started_s)
 
 
 def _test(args: argparse.Namespace) -> None:
@@ -120,7 +122,7 @@ def _prepare(args: argparse.Namespace) -> Config:
         ) from error
     if not os.access(cfg.work_dir, os.W_OK):
         raise UserError("the work dir cannot be written", cfg.work_dir, "name another one with --work-dir")
-    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), *(dict(hook) for hook in _TOOL_HOOKS)]
+    add_hooks(cfg, *_TOOL_HOOKS)
     return cfg
 
 
@@ -168,24 +170,6 @@ def _enable_auto_scale_lr(cfg: Config, args: argparse.Namespace) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def _checkpoint_to_resume(resume: str, work_dir: str) -> str:
-    if resume != "auto":
-        if not Path(resume).is_file():
-            raise UserError(f"no such checkpoint: {resume}", "--resume", "name a .pth file of the run")
-        return resume
-    pointer = Path(work_dir) / "last_checkpoint"
-    latest = find_latest_checkpoint(work_dir) if pointer.exists() else None
-    if latest is None or not Path(latest).is_file():
-        raise UserError(
-            "there is no checkpoint to resume from"
-            if latest is None
-            else f"the last checkpoint is gone: {latest}",
-            work_dir,
-            "start the run without --resume, or name a checkpoint: --resume PATH",
-        )
-    return latest
-
-
 def _skip_replaced_weights(cfg: Config) -> None:
     """Do not fetch a backbone's weights that a checkpoint of the whole model is about to replace."""
     if cfg.get("load_from") and cfg.model.get("backbone", {}).get("init_cfg"):
@@ -208,7 +192,7 @@ def _write_predictions_to(cfg: Config, folder: str) -> None:
     """Let the metric write what it scores: label maps as PNG, objects as COCO JSON."""
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     for evaluator in evaluators:
-        if evaluator.type == "IoUMetric":
+        if evaluator.type in ("IoUMetric", "ConfusionIoUMetric"):
             evaluator.output_dir = folder
             return
         if evaluator.type == "CocoDetectionMetric":
@@ -271,19 +255,3 @@ def _registered(scope: str, kind: str) -> list[str]:
             if scope in candidate.children:
                 names.update(candidate.children[scope].module_dict)
     return sorted(names)
-
-
-@contextmanager
-def _resume_hint(work_dir: str) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        started = (Path(work_dir) / "last_checkpoint").exists()
-        raise UserError(
-            "interrupted",
-            work_dir,
-            f"go on with the same command and --resume: {shlex.join(sys.argv)} --resume"
-            if started
-            else "no checkpoint was written yet; start again",
-            exit_code=EXIT_INTERRUPTED,
-        ) from error

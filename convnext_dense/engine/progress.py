@@ -29,6 +29,8 @@ from rich.progress import (
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 #: The speed shown is the mean over about this many iterations.
 _SPEED_WINDOW_ITERS = 50
+#: A narrower terminal gets neither the bar, nor the time so far, nor these numbers.
+_WIDE_COLUMNS, _WIDE_ONLY = 120, ("lr", "memory")
 
 
 def peak_memory_gib() -> float:
@@ -38,9 +40,22 @@ def peak_memory_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT_BYTES / 2**30
 
 
+def data_wait(runner: Runner, iters: int) -> float | None:
+    """Return the share of the last iterations' time that was spent waiting for data, 0 … 1.
+
+    None where the runner has no `IterTimerHook`, which measures it, or before the first iteration.
+    """
+    scalars = runner.message_hub.log_scalars
+    if iters < 1 or not {"train/time", "train/data_time"} <= scalars.keys():
+        return None
+    whole = float(scalars["train/time"].mean(iters))
+    return float(scalars["train/data_time"].mean(iters)) / whole if whole > 0 else None
+
+
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Show loss, learning rate, iterations per second, peak memory and time left.
+    """Show loss, learning rate, iterations per second, the share of time spent waiting for data, peak memory
+    and time left.
 
     On a terminal a bar that is redrawn in place; elsewhere one plain line every `interval` iterations.
 
@@ -56,6 +71,8 @@ class ProgressHook(Hook):
         self._started_s = self._marked_s = 0.0
         self._marked_iter = self._first_iter = 0
         self._speed = 0.0
+        self._settled = False
+        self._waiting: float | None = None
 
     # ------------------------------------------------------------------ training
 
@@ -63,7 +80,7 @@ class ProgressHook(Hook):
         """Start the clock and, on a terminal, the bar."""
         self._started_s = self._marked_s = time.perf_counter()
         self._first_iter = self._marked_iter = runner.iter
-        self._speed = 0.0
+        self._speed, self._settled = 0.0, False
         self._start("train", runner.max_iters, runner.iter)
 
     def after_train_iter(
@@ -71,16 +88,17 @@ class ProgressHook(Hook):
     ) -> None:
         """Advance the bar, or print a line when it is due."""
         done, total = runner.iter + 1, runner.max_iters
-        self._measure_speed(done)
+        self._measure_speed(runner, done)
         due = done % self.interval == 0 or done == total
         if self._bar is None and not due:
             return
-        text = self._train_text(runner, outputs or {})
+        parts = self._train_parts(runner, outputs or {})
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, text=text)
+            shown = [part for name, part in parts.items() if self._wide or name not in _WIDE_ONLY]
+            self._bar.update(self._task, completed=done, text="  ".join(shown))
         if due:
             left = timedelta(seconds=round((total - done) / self._speed)) if self._speed else "?"
-            line = f"iter {done}/{total}  {text}  left {left}"
+            line = "  ".join([f"iter {done}/{total}", *parts.values(), f"left {left}"])
             # On a terminal the bar says it all; the log file gets the line in either case.
             self._log(runner, line)
 
@@ -88,19 +106,27 @@ class ProgressHook(Hook):
         """Take the bar away."""
         self.close()
 
-    def _measure_speed(self, done: int) -> None:
+    def _measure_speed(self, runner: Runner, done: int) -> None:
+        """Measure over a window of iterations; the first window shows what it has so far."""
         now = time.perf_counter()
         iters = done - self._marked_iter
-        if self._speed == 0.0 or iters >= min(self.interval, _SPEED_WINDOW_ITERS):
+        # The first iteration starts the loaders' workers: it stands for itself.
+        full = done == self._first_iter + 1 or iters >= min(self.interval, _SPEED_WINDOW_ITERS)
+        if full or not self._settled:
             self._speed = iters / max(now - self._marked_s, 1e-9)
-            if done > self._first_iter + 1:
-                self._marked_s, self._marked_iter = now, done
+            self._waiting = data_wait(runner, iters)
+        if full:
+            self._settled = done > self._first_iter + 1
+            self._marked_s, self._marked_iter = now, done
 
-    def _train_text(self, runner: Runner, outputs: dict) -> str:
+    def _train_parts(self, runner: Runner, outputs: dict) -> dict[str, str]:
         rates = runner.optim_wrapper.get_lr()
         lr = rates["base_lr" if "base_lr" in rates else "lr"][0]
         loss = outputs["loss"].item() if "loss" in outputs else float("nan")
-        return f"loss {loss:.4f}  lr {lr:.2e}  {self._speed:.2f} it/s  mem {peak_memory_gib():.1f} GiB"
+        parts = {"loss": f"loss {loss:.4f}", "lr": f"lr {lr:.2e}", "speed": f"{self._speed:.2f} it/s"}
+        if self._waiting is not None:
+            parts["data"] = f"data-wait {100 * self._waiting:.0f} %"
+        return {**parts, "memory": f"mem {peak_memory_gib():.1f} GiB"}
 
     # ---------------------------------------------------------------- evaluation
 
@@ -149,15 +175,17 @@ class ProgressHook(Hook):
         console = Console()
         if not (is_main_process() and console.is_terminal):
             return
+        self._wide = console.width >= _WIDE_COLUMNS
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(20),
+            *([BarColumn(20)] if self._wide else []),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
+            *([TimeElapsedColumn()] if self._wide else []),
+            TextColumn("left"),
+            TimeRemainingColumn(),
         )
-        self._bar = Progress(
-            *columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console
-        )
+        self._bar = Progress(*columns, console=console)
         self._task = self._bar.add_task(label, total=total, completed=done, text="")
         self._bar.start()
 
@@ -171,12 +199,17 @@ class ProgressHook(Hook):
         runner.logger.info(line, extra={"file_only": self._bar is not None})
 
 
+def stop_progress(runner: Runner) -> None:
+    """Take the bar away."""
+    for hook in runner.hooks:
+        if isinstance(hook, ProgressHook):
+            hook.close()
+
+
 @contextmanager
 def stopped_progress(runner: Runner) -> Iterator[None]:
     """Take the bar away in the end, also after an error or Ctrl-C."""
     try:
         yield
     finally:
-        for hook in runner.hooks:
-            if isinstance(hook, ProgressHook):
-                hook.close()
+        stop_progress(runner)

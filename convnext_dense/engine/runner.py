@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import broadcast
+from mmengine.dist import broadcast, broadcast_object_list, is_main_process
 from mmengine.logging import HistoryBuffer, MMLogger
 from mmengine.model import (
     BaseModule,
@@ -28,7 +29,11 @@ from ..errors import UserError
 from ..models.convnext import ConvNeXt
 from ..weights import load_weights, read_checkpoint
 from .config import config_to_json, plain
-from .run_folder import write_run_folder
+from .run_dirs import BEST, LAST, POINTER, adopt_best, link_checkpoint, run_dir
+from .run_folder import best_checkpoint, write_run_folder
+
+#: The checkpoint of an interruption; the next regular one takes its place.
+INTERRUPTED = "interrupted.pth"
 
 
 @RUNNERS.register_module()
@@ -39,9 +44,35 @@ class DenseRunner(Runner):
       `load_from`, a resumed and a tested checkpoint. What does not fit stops the run.
     - Checkpoints hold nothing but tensors, numbers and strings, so that `torch.load(weights_only=True)` reads
       them; the resolved config is in them as JSON.
+    - Each training has a folder of its own, `work_dir/<time>`, which becomes the runner's `work_dir`; a test
+      writes into the work dir itself.
+    - A checkpoint file is whole or absent; `last.pth` and `best.pth` stand for the newest and the best.
     - Several processes run without an accelerator, too.
     - The console shows what a reader follows; the log file has all.
     """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up processes and devices, and agree with all of them on the run's folder."""
+        super().setup_env(env_cfg)
+        self._format_config(False)
+        if self._train_loop is None:
+            return
+        chosen = [str(run_dir(self.cfg, Path(self.work_dir), self.timestamp)) if is_main_process() else None]
+        broadcast_object_list(chosen)
+        folder = Path(str(chosen[0]))
+        folder.mkdir(parents=True, exist_ok=True)  # on another host
+        self._work_dir = str(folder)
+        if folder.name.startswith(self.timestamp):
+            self._timestamp = folder.name  # mmengine names loggers by it
+
+    @property
+    def _log_dir(self) -> str:
+        """Folder of the logs: mmengine's dated one in the work dir, or that of the run, which is dated."""
+        return self._dated_dir if self._train_loop is None else self._work_dir
+
+    @_log_dir.setter
+    def _log_dir(self, folder: str) -> None:
+        self._dated_dir = folder
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build the logger, with a console that leaves mmengine's long listings to the file."""
@@ -55,10 +86,17 @@ class DenseRunner(Runner):
 
     def dump_config(self) -> None:
         """Write the resolved config (`.py` and JSON) and the environment to the work dir."""
+        self._format_config(True)
         super().dump_config()
-        # The file is for readers; the copies in checkpoints need no formatting, which takes seconds each.
-        super(Config, self.cfg).__setattr__("_format_python_code", False)
+        self._format_config(False)
         write_run_folder(self)
+
+    def _format_config(self, wanted: bool) -> None:
+        """Choose whether the config's text is formatted, which takes a second or more each time.
+
+        The file in the work dir is for readers; the copies in logs and checkpoints need no formatting.
+        """
+        super(Config, self.cfg).__setattr__("_format_python_code", wanted)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for distributed training, on the CPU without device ids and without SyncBN."""
@@ -113,7 +151,11 @@ class DenseRunner(Runner):
         """
         complete = strict or self._train_loop is None or self._resume
         if self._resume:
-            checkpoint = _restore_message_hub(read_checkpoint(filename), filename)
+            checkpoint = _restore_message_hub(read_checkpoint(filename), filename, Path(self.work_dir))
+            metainfo = getattr(self.train_dataloader.dataset, "metainfo", None)
+            if plain(metainfo) == checkpoint["meta"].get("dataset_meta"):
+                # mmengine compares them byte by byte, and warns.
+                checkpoint["meta"]["dataset_meta"] = metainfo
             self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
             report = load_weights(self.unwrapped_model, checkpoint["state_dict"], heads="require")
         else:
@@ -124,6 +166,33 @@ class DenseRunner(Runner):
         self.logger.info(f"weights from {filename}\n{report}")
         return checkpoint
 
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint (rank 0 only): whole, then under its name, then also as `last.pth` or `best.pth`.
+
+        Args:
+            out_dir: Folder, or the address of another storage, where mmengine's own way has to do.
+            filename: Name in it.
+            args: See mmengine's `Runner.save_checkpoint`.
+            kwargs: Likewise.
+        """
+        if not is_main_process():
+            return
+        if "://" in out_dir:
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        target = Path(out_dir) / filename
+        super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
+        os.replace(f"{target}.part", target)
+        if filename.startswith("best_"):
+            if str(target) == best_checkpoint(self):
+                link_checkpoint(target, BEST)
+            return
+        link_checkpoint(target, LAST)
+        for folder in (Path(self.work_dir), Path(self.work_dir).parent):
+            (folder / POINTER).write_text(str(target))
+        if filename != INTERRUPTED:
+            target.with_name(INTERRUPTED).unlink(missing_ok=True)
+
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call the hooks; a checkpoint about to be written is made plain after them all."""
         super().call_hook(fn_name, **kwargs)
@@ -133,6 +202,8 @@ class DenseRunner(Runner):
 
 class _CurrentStdout:
     """Writes to what `sys.stdout` is at the moment, so that a progress bar stays below what is written."""
+
+    closed = False  # mmengine's MLflow back end asks
 
     def write(self, text: str) -> None:
         sys.stdout.write(text)
@@ -195,8 +266,8 @@ def _make_plain(checkpoint: dict[str, Any], cfg: Config) -> None:
     }
 
 
-def _restore_message_hub(checkpoint: dict[str, Any], source: str) -> dict[str, Any]:
-    """Return a checkpoint of ours with the message hub as mmengine's `resume` wants it."""
+def _restore_message_hub(checkpoint: dict[str, Any], source: str, run: Path) -> dict[str, Any]:
+    """Return a checkpoint of ours with the message hub as mmengine's `resume` wants it, in a run's folder."""
     hub = checkpoint.get("message_hub")
     if not isinstance(hub, dict) or not all(isinstance(item, dict) for item in hub["log_scalars"].values()):
         raise UserError(
@@ -208,6 +279,12 @@ def _restore_message_hub(checkpoint: dict[str, Any], source: str) -> dict[str, A
         (name, HistoryBuffer(item["log"], item["count"], item["max_length"]))
         for name, item in hub["log_scalars"].items()
     )
+    info = dict(hub["runtime_info"])
+    for name in [name for name in info if name.startswith("best_ckpt")]:
+        if info[name]:
+            if is_main_process():
+                adopt_best(Path(info[name]), run)
+            info[name] = str(run / Path(info[name]).name)
     # mmengine's `resume` would execute the text under `config`.
     meta = {key: value for key, value in checkpoint["meta"].items() if key != "config"}
-    return {**checkpoint, "meta": meta, "message_hub": {**hub, "log_scalars": scalars}}
+    return {**checkpoint, "meta": meta, "message_hub": {**hub, "runtime_info": info, "log_scalars": scalars}}

@@ -22,14 +22,14 @@ class AxisTaps(NamedTuple):
     weight: Tensor  # (sum of length,)
 
 
-def axis_taps(start: Tensor, size: Tensor, bins: int, limit: int, sampling_ratio: int) -> AxisTaps:
+def axis_taps(start: Tensor, size: Tensor, bins: int, limit: int | Tensor, sampling_ratio: int) -> AxisTaps:
     """Return the pixels and weights along one axis.
 
     Args:
         start: (N,) first coordinate of each RoI on the map, px.
         size: (N,) its extent, px.
         bins: P.
-        limit: Size of the map along the axis, px.
+        limit: Size of the map along the axis, px; (N,) where the RoIs are on different maps.
         sampling_ratio: Samples per bin; 0 means ceil(size / P).
     """
     bin_size = (size / bins)[:, None]
@@ -40,19 +40,22 @@ def axis_taps(start: Tensor, size: Tensor, bins: int, limit: int, sampling_ratio
         grid = bin_size.float().ceil().to(bin_size).nan_to_num(0, posinf=0).clamp(min=0)
     bin_start = start[:, None] + torch.arange(bins).to(start) * bin_size  # (N, P)
     shape = bin_start.shape
-    bin_start, bin_size, grid = (x.expand(shape).flatten() for x in (bin_start, bin_size, grid))
+    end = torch.as_tensor(limit).to(bin_size).reshape(-1, 1)
+    bin_start, bin_size, grid, end = (x.expand(shape).flatten() for x in (bin_start, bin_size, grid, end))
 
-    lowest, highest = _samples_near_map(bin_start, bin_size, grid, limit)
+    lowest, highest = _samples_near_map(bin_start, bin_size, grid, end)
     owner, rank = ragged_arange((highest - lowest).long())
     sample = rank + lowest.index_select(0, owner)
-    start_of, size_of, grid_of = (x.index_select(0, owner) for x in (bin_start, bin_size, grid))
+    start_of, size_of, grid_of, end_of = (x.index_select(0, owner) for x in (bin_start, bin_size, grid, end))
     at = start_of + (sample + 0.5) * size_of / grid_of  # (S,)
-    on_map = (at >= -1) & (at <= limit)
-    owner, at, share = owner[on_map], at[on_map].clamp(0, limit - 1), 1 / grid_of[on_map]
+    on_map = ((at >= -1) & (at <= end_of)).nonzero().flatten()
+    owner, at, last_of = owner[on_map], at[on_map], end_of[on_map] - 1
+    share = 1 / grid_of[on_map]
+    at = at.clamp_(min=0).minimum(last_of)
     low = at.floor()
-    high = (low + 1).clamp(max=limit - 1)
+    high = (low + 1).minimum(last_of)
 
-    first = torch.full_like(bin_size, limit).scatter_reduce_(0, owner, low, "amin").long()
+    first = end.clone().scatter_reduce_(0, owner, low, "amin").long()
     last = torch.full_like(bin_size, -1).scatter_reduce_(0, owner, high, "amax").long()
     count = (last - first + 1).clamp(min=0)
     offset = count.cumsum(0) - count
@@ -63,7 +66,9 @@ def axis_taps(start: Tensor, size: Tensor, bins: int, limit: int, sampling_ratio
     return AxisTaps(first.view(shape), count.view(shape), offset.view(shape), weight)
 
 
-def _samples_near_map(bin_start: Tensor, bin_size: Tensor, grid: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+def _samples_near_map(
+    bin_start: Tensor, bin_size: Tensor, grid: Tensor, limit: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return the range of samples of each bin that can lie on the map.
 
     A RoI may be far larger than the map; those samples that are off it for certain are not made.

@@ -23,9 +23,13 @@ BLOCK = 120
 #: threads, which on a busy machine wait for one another far longer than the arithmetic takes.
 TILE = {"cpu": 1 << 14}
 TILE_ELSEWHERE = 1 << 22
+#: How many of the best boxes are tried first for every one that is wanted.
+PER_WANTED = 8
 
 
-def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
+def nms(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0, max_num: int | None = None
+) -> Tensor:
     """Drop every box that overlaps a kept box of higher score by an IoU above the threshold.
 
     No step is taken per box. If few pairs overlap along an axis, as with small boxes and with boxes shifted
@@ -36,6 +40,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
         scores: (N,).
         iou_threshold: Largest IoU, in [0, 1], that two kept boxes may have.
         offset: 0 or 1.
+        max_num: How many of the kept boxes are wanted at most; the search ends with that many.
 
     Returns:
         (K,) int64 indices of the kept boxes by descending score; equal scores in their given order.
@@ -43,10 +48,23 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
     order = scores.sort(descending=True, stable=True).indices
     boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32)).index_select(0, order)
     fields = with_area(boxes, offset)
-    pairs = _pairs(fields, offset) if len(order) > 1 and iou_threshold >= 0 else None
+    if max_num is not None:
+        # what is kept of the best boxes does not depend on the others, and a few times as many often suffice
+        some = PER_WANTED * max_num
+        while some < len(order):
+            keep = _keep(fields[:, :some], iou_threshold, offset, max_num)
+            if len(keep) >= max_num:
+                return order[keep]
+            some *= PER_WANTED
+    return order[_keep(fields, iou_threshold, offset, max_num)]
+
+
+def _keep(boxes: Tensor, iou_threshold: float, offset: int, max_num: int | None) -> Tensor:
+    """Return the indices of the (first `max_num`) kept among `boxes` (5, N), sorted by descending score."""
+    pairs = _pairs(boxes, offset) if boxes.shape[1] > 1 and iou_threshold >= 0 else None
     if pairs is None:
-        return order[_keep_by_blocks(fields, iou_threshold, offset)]
-    return order[_keep_by_pairs(fields, *pairs, iou_threshold, offset)]
+        return _keep_by_blocks(boxes, iou_threshold, offset, max_num)[:max_num]
+    return _keep_by_pairs(boxes, *pairs, iou_threshold, offset)[:max_num]
 
 
 def _pairs(boxes: Tensor, offset: int) -> tuple[Tensor, Tensor] | None:
@@ -104,18 +122,20 @@ def _keep_by_pairs(boxes: Tensor, one: Tensor, other: Tensor, iou_threshold: flo
     return _settle(boxes.shape[1], suppressed_by, boxes.device)
 
 
-def _keep_by_blocks(boxes: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Return the indices of the kept among `boxes` (5, N), which are sorted by descending score.
+def _keep_by_blocks(boxes: Tensor, iou_threshold: float, offset: int, max_num: int | None) -> Tensor:
+    """Return the indices of the (first `max_num`) kept among `boxes` (5, N), sorted by descending score.
 
     The best that are left are settled a block at a time; what the kept ones suppress is dropped before the
     next block, so that work is kept × left as in a loop over boxes.
     """
     index = torch.arange(boxes.shape[1], device=boxes.device)
     kept = [index[:0]]
-    while len(index):
+    n_wanted = len(index) if max_num is None else max_num
+    while len(index) and n_wanted > 0:
         block, boxes = boxes[:, :BLOCK], boxes[:, BLOCK:]
         best = _keep_in_block(block, iou_threshold, offset)
         kept.append(index.index_select(0, best))
+        n_wanted -= len(best)
         alive = _not_suppressed(block.index_select(1, best), boxes, iou_threshold, offset)
         boxes, index = boxes.index_select(1, alive), index[BLOCK:].index_select(0, alive)
     return torch.cat(kept)

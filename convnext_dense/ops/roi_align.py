@@ -30,8 +30,8 @@ from .ragged import ragged_arange
 #: Maps of at most so many channels, such as masks, are pooled by matrix products: a weighted sum over rows
 #: of the table spends its time on the taps then.
 FEW_CHANNELS = 4
-#: Taps handled at a time; bounds the working memory to some 50 MB whatever the RoIs.
-TAPS_PER_CHUNK = 1 << 20
+#: Taps handled at a time; bounds the working memory to some 6 MB whatever the RoIs, which a cache holds.
+TAPS_PER_CHUNK = 1 << 17
 
 
 class Taps(NamedTuple):
@@ -80,12 +80,12 @@ def roi_align(
         return _pool_by_products(
             maps, rois.to(compute), output_size, spatial_scale, sampling_ratio, aligned, out
         )
-    table = _rows(input.detach().to(compute))
+    table = pixel_rows(input.detach().to(compute))
     done = 0
-    for n_rois, taps in _taps_in_chunks(
+    for n_rois, taps in taps_in_chunks(
         rois.to(compute), map_size, output_size, spatial_scale, sampling_ratio, aligned
     ):
-        bins = _weighted_sums(table, taps.pixel, taps.weight, taps.length)
+        bins = weighted_sums(table, taps.pixel, taps.weight, taps.length)
         out[done : done + n_rois] = bins.view(n_rois, *output_size, channels).permute(0, 3, 1, 2)
         done += n_rois
     return out
@@ -117,21 +117,22 @@ def roi_align_grad(
     compute = torch.promote_types(grad_output.dtype, torch.float32)
     table = grad_output.new_zeros(batch * map_size[0] * map_size[1], channels, dtype=compute)
     done = 0
-    for n_rois, taps in _taps_in_chunks(
+    for n_rois, taps in taps_in_chunks(
         rois.to(compute), map_size, output_size, spatial_scale, sampling_ratio, aligned
     ):
-        bins = _rows(grad_output[done : done + n_rois].to(compute))
+        bins = pixel_rows(grad_output[done : done + n_rois].to(compute))
         pixel, order = taps.pixel.sort(stable=True)
         touched, length = torch.unique_consecutive(pixel, return_counts=True)
         bin_of_tap = torch.repeat_interleave(taps.length).index_select(0, order)
-        table[touched] += _weighted_sums(bins, bin_of_tap, taps.weight.index_select(0, order), length)
+        table[touched] += weighted_sums(bins, bin_of_tap, taps.weight.index_select(0, order), length)
         done += n_rois
     return table.view(batch, *map_size, channels).permute(0, 3, 1, 2).to(grad_output.dtype)
 
 
-def _on_map(rois: Tensor, spatial_scale: float, aligned: bool) -> tuple[Tensor, Tensor]:
+def _on_map(rois: Tensor, spatial_scale: float | Tensor, aligned: bool) -> tuple[Tensor, Tensor]:
     """Return first corner and size of each RoI on the map, both (N, 2) x, y px."""
-    corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
+    scale = spatial_scale[:, None] if isinstance(spatial_scale, Tensor) else spatial_scale
+    corners = rois[:, 1:] * scale - (0.5 if aligned else 0.0)
     start, size = corners[:, :2], corners[:, 2:] - corners[:, :2]
     return start, size if aligned else size.clamp(min=1)
 
@@ -159,42 +160,47 @@ def _pool_by_products(
     return out
 
 
-def _rows(maps: Tensor) -> Tensor:
+def pixel_rows(maps: Tensor) -> Tensor:
     """Lay maps (B, C, H, W) out as (B·H·W, C), contiguous: a view of channels_last memory."""
     maps = maps.contiguous(memory_format=torch.channels_last)
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1]).contiguous()
 
 
-def _weighted_sums(table: Tensor, row: Tensor, weight: Tensor, length: Tensor) -> Tensor:
+def weighted_sums(table: Tensor, row: Tensor, weight: Tensor, length: Tensor) -> Tensor:
     """Sum `weight · table[row]` over consecutive groups of `length` rows."""
     start = length.cumsum(0) - length
     return F.embedding_bag(row, table, start, mode="sum", per_sample_weights=weight)
 
 
-def _taps_in_chunks(
+def taps_in_chunks(
     rois: Tensor,
-    map_size: Sequence[int],
+    map_size: Sequence[int] | Tensor,
     output_size: Sequence[int],
-    spatial_scale: float,
+    spatial_scale: float | Tensor,
     sampling_ratio: int,
     aligned: bool,
 ) -> Iterator[tuple[int, Taps]]:
-    """Yield (number of RoIs, their taps) in the order of the RoIs, a bounded number of taps at a time."""
-    height, width = map_size
+    """Yield (number of RoIs, their taps) in the order of the RoIs, a bounded number of taps at a time.
+
+    The RoIs may be on different maps, with `map_size` (N, 2) and `spatial_scale` (N,); pixels are those of
+    each RoI's own map then.
+    """
     start, size = _on_map(rois, spatial_scale, aligned)
+    map_size = torch.as_tensor(map_size, device=rois.device).expand(len(rois), 2)
     # neighbouring bins share up to two pixels
-    most = size.abs().nan_to_num(0).minimum(size.new_tensor([width, height]))
+    most = size.abs().nan_to_num(0).minimum(map_size.flip(1).to(size))
     most_taps = (most + 2 * most.new_tensor(output_size[::-1]) + 2).double().prod(1)
     _, lengths = (most_taps.cumsum(0) // TAPS_PER_CHUNK).unique_consecutive(return_counts=True)
-    parts = (part.split(lengths.tolist()) for part in (rois[:, 0].long(), start, size))
-    for image, first, extent in zip(*parts, strict=True):
-        rows = axis_taps(first[:, 1], extent[:, 1], output_size[0], height, sampling_ratio)
-        columns = axis_taps(first[:, 0], extent[:, 0], output_size[1], width, sampling_ratio)
-        yield len(image), _outer_taps(rows, columns, image * (height * width), width)
+    first_pixel = rois[:, 0].long() * map_size.prod(1)
+    parts = (part.split(lengths.tolist()) for part in (first_pixel, start, size, map_size))
+    for pixel, first, extent, limit in zip(*parts, strict=True):
+        rows = axis_taps(first[:, 1], extent[:, 1], output_size[0], limit[:, 0], sampling_ratio)
+        columns = axis_taps(first[:, 0], extent[:, 0], output_size[1], limit[:, 1], sampling_ratio)
+        yield len(pixel), _outer_taps(rows, columns, pixel, limit[:, 1])
 
 
-def _outer_taps(rows: AxisTaps, columns: AxisTaps, first_pixel: Tensor, map_width: int) -> Taps:
-    """Combine the taps of both axes; `first_pixel` (N,) is where each RoI's image starts."""
+def _outer_taps(rows: AxisTaps, columns: AxisTaps, first_pixel: Tensor, map_width: Tensor) -> Taps:
+    """Combine the taps of both axes; `first_pixel` (N,) is where each RoI's image starts, px."""
     shape = (*rows.length.shape, columns.length.shape[1])  # (N, P, P)
 
     def per_bin(of_row: Tensor, of_column: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,11 +208,12 @@ def _outer_taps(rows: AxisTaps, columns: AxisTaps, first_pixel: Tensor, map_widt
 
     row_count, column_count = per_bin(rows.length, columns.length)
     row_offset, column_offset = per_bin(rows.offset, columns.offset)
-    corner = first_pixel[:, None, None] + rows.first[:, :, None] * map_width + columns.first[:, None]
+    corner = (first_pixel[:, None] + rows.first * map_width[:, None])[:, :, None] + columns.first[:, None]
 
     # first the pixel rows of every bin, then the pixels of every pixel row
     owner, row = ragged_arange(row_count)
-    row_pixel = corner.flatten().index_select(0, owner) + row * map_width
+    step = map_width[:, None, None].expand(shape).flatten().index_select(0, owner)
+    row_pixel = corner.flatten().index_select(0, owner) + row * step
     row_weight = rows.weight.index_select(0, row_offset.index_select(0, owner) + row)
     line, column = ragged_arange(column_count.index_select(0, owner))
     line_offset = column_offset.index_select(0, owner)

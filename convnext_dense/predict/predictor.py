@@ -40,7 +40,7 @@ class Predictor:
     that have the same size after it share a batch: padding would change what a model says about them.
     With `batch_size=1` the results are equal bit for bit; larger batches agree within rounding.
 
-        predict = Predictor("work_dirs/mask_rcnn/epoch_36.pth")
+        predict = Predictor("work_dirs/mask_rcnn/latest/best.pth")
         for result in predict(["a.jpg", "b.png", array], batch_size=2):
             result.draw()
 

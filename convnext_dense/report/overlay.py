@@ -57,17 +57,27 @@ def comparison(
     return np.vstack([row, _legend([(classes[i], palette[i]) for i in shown], row.shape[1])])
 
 
+def panel_scale(image: np.ndarray) -> int:
+    """Return by how much a small image (H, W, 3) is enlarged to be looked at."""
+    return max(1, -(-_MIN_PANEL_PX // min(image.shape[:2])))
+
+
+def enlarge(picture: np.ndarray, scale: int) -> np.ndarray:
+    """Return a picture or a mask (H, W, …), each pixel as a square of `scale` × `scale`."""
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+
+
 def side_by_side(pictures: dict[str, np.ndarray]) -> np.ndarray:
     """Return pictures (H, W, 3) of one size in a row, each under its title, small ones enlarged."""
     first = next(iter(pictures.values()))
-    scale = max(1, -(-_MIN_PANEL_PX // min(first.shape[:2])))
+    scale = panel_scale(first)
     tiles = [_titled(picture, title, scale) for title, picture in pictures.items()]
     gap = np.full((tiles[0].shape[0], _GAP_PX, 3), 255, np.uint8)
     return np.hstack([part for tile in tiles for part in (tile, gap)][:-1])
 
 
 def _titled(picture: np.ndarray, title: str, scale: int) -> np.ndarray:
-    large = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    large = enlarge(picture, scale)
     bar = np.full((26, large.shape[1], 3), 255, np.uint8)
     cv2.putText(bar, title, (4, 18), _FONT, 0.55, (40, 40, 40), 1, cv2.LINE_AA)
     return np.vstack([bar, large])

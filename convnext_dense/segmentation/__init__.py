@@ -8,7 +8,18 @@ from ..engine.libraries import load_libraries
 load_libraries("mmseg")  # first, as it does so without mmseg's messages about optional parts of its own
 
 # ruff: noqa: E402
+from .banded_loss import BandedFCNHead, BandedLoss
+from .iou_metric import ConfusionIoUMetric
 from .label_maps import LabelMaps
+from .segmentor import BandedEncoderDecoder, LogitsTTAModel
 from .upernet import FusedUPerHead
 
-__all__ = ["FusedUPerHead", "LabelMaps"]
+__all__ = [
+    "BandedEncoderDecoder",
+    "BandedFCNHead",
+    "BandedLoss",
+    "ConfusionIoUMetric",
+    "FusedUPerHead",
+    "LabelMaps",
+    "LogitsTTAModel",
+]

@@ -15,16 +15,17 @@ from mmseg.models.decode_heads import UPerHead
 from torch import Tensor, nn
 
 from ..models.upsampled_conv import conv3x3_of_upsampled
+from .banded_loss import BandedLoss
 
 
 @MODELS.register_module()
-class FusedUPerHead(UPerHead):
+class FusedUPerHead(BandedLoss, UPerHead):
     """`UPerHead` whose two convolutions over upsampled maps take their taps before the upsampling.
 
     Arguments, parameters, state dict and results are those of `UPerHead`; see
     `convnext_dense.models.upsampled_conv` for why the order may be changed. The fusion convolution, two
     thirds of UperNet-T's multiply-accumulates, becomes three times cheaper, and neither its 4C-channel input
-    nor the pyramid pooling's is made.
+    nor the pyramid pooling's is made. The loss needs no logits of the label map's size, see `BandedLoss`.
 
     Args:
         fused: Whether to do so; False computes as `UPerHead` does, to compare with.

@@ -131,7 +131,7 @@ def test_neck_and_proposals(cfg):
     model = cfg.model
     assert (model.neck.type, model.neck.out_channels, model.neck.num_outs) == ("FPN", 256, 5)
     rpn = model.rpn_head
-    assert (rpn.type, rpn.in_channels, rpn.feat_channels) == ("RPNHead", 256, 256)
+    assert (rpn.type, rpn.in_channels, rpn.feat_channels) == ("LeanRPNHead", 256, 256)
     assert rpn.anchor_generator == {
         "type": "AnchorGenerator",
         "scales": [8],
@@ -167,7 +167,8 @@ def test_box_heads(name):
     stds = [tuple(head.bbox_coder.target_stds) for head in heads]
     ious = [(s.assigner.pos_iou_thr, s.assigner.neg_iou_thr, s.assigner.min_pos_iou) for s in training]
     if not is_cascade(cfg):
-        assert (heads[0].type, heads[0].loss_bbox.type) == ("Shared2FCBBoxHead", "L1Loss")
+        assert (heads[0].type, heads[0].loss_bbox.type) == ("LeanConvFCBBoxHead", "L1Loss")
+        assert (heads[0].num_shared_fcs, heads[0].get("num_shared_convs", 0)) == (2, 0)
         assert (stds, ious) == ([(0.1, 0.1, 0.2, 0.2)], [(0.5,) * 3])
         assert training[0].assigner.match_low_quality
         return
@@ -176,7 +177,7 @@ def test_box_heads(name):
     assert ious == [(0.5,) * 3, (0.6,) * 3, (0.7,) * 3]
     assert not any(step.assigner.match_low_quality for step in training)
     for head in heads:
-        assert (head.type, head.conv_out_channels) == ("ConvFCBBoxHead", 256)
+        assert (head.type, head.conv_out_channels) == ("LeanConvFCBBoxHead", 256)
         assert (head.num_shared_convs, head.num_shared_fcs) == (4, 1)
         assert head.reg_decoded_bbox
         assert head.norm_cfg == {"type": "SyncBN", "requires_grad": True}

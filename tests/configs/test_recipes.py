@@ -97,7 +97,7 @@ def test_heads(recipe):
     cfg, _ = recipe
     decode, auxiliary = cfg.model.decode_head, cfg.model.auxiliary_head
     assert (decode.type, decode.channels, tuple(decode.pool_scales)) == ("FusedUPerHead", 512, (1, 2, 3, 6))
-    assert (auxiliary.type, auxiliary.channels, auxiliary.in_index) == ("FCNHead", 256, 2)
+    assert (auxiliary.type, auxiliary.channels, auxiliary.in_index) == ("BandedFCNHead", 256, 2)
     assert (decode.loss_decode.loss_weight, auxiliary.loss_decode.loss_weight) == (1.0, 0.4)
     for head in (decode, auxiliary):
         assert head.dropout_ratio == 0.1
@@ -149,8 +149,8 @@ def test_evaluation(recipe):
     assert resize == {"scale": (4 * published.crop, published.crop), "keep_ratio": True}
     loading = [step["type"] for step in cfg.test_dataloader.dataset.pipeline]
     assert loading.index("LoadAnnotations") > loading.index("Resize"), "labels must keep their own size"
-    assert cfg.test_evaluator == {"type": "IoUMetric", "iou_metrics": ["mIoU"]}
-    assert cfg.tta_model.type == "SegTTAModel"
+    assert cfg.test_evaluator == {"type": "ConfusionIoUMetric", "iou_metrics": ["mIoU"]}
+    assert cfg.tta_model.type == "LogitsTTAModel"
     assert multi_scale(cfg) == [(int(4 * published.crop * r), int(published.crop * r)) for r in MULTI_SCALE]
 
 

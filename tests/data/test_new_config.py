@@ -110,7 +110,7 @@ def test_it_trains(coco, tmp_path, monkeypatch):
     toy.work_dir = str(tmp_path / "run")
     toy.dump(tmp_path / "toy.py")
     assert cli.main(["train", str(tmp_path / "toy.py"), "--work-dir", str(tmp_path / "run")]) == 0
-    assert json.loads((tmp_path / "run/metrics.json").read_text())
+    assert json.loads((tmp_path / "run/latest/metrics.json").read_text())
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def toy_config(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Config and work dir of a finished run of four iterations; read, not written, by the tests."""
+    """Config and run's folder of a finished run of four iterations; read, not written, by the tests."""
     folder = tmp_path_factory.mktemp("trained")
     config = write_toy_config(folder)
     assert main(["train", str(config), "--work-dir", str(folder / "run")]) == 0
-    return config, folder / "run"
+    return config, folder / "run/latest"

@@ -16,7 +16,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Config and work dir of a shrunk Mask R-CNN after its first steps."""
+    """Config and run's folder of a shrunk Mask R-CNN after its first steps."""
     import convnext_dense.register  # noqa: F401
     from convnext_dense.testing import shrink
 
@@ -29,7 +29,7 @@ def trained(tmp_path_factory):
     config = folder / f"toy_{folder.name}.py"
     cfg.dump(config)
     assert main(["train", str(config), "--work-dir", str(folder / "run")]) == 0
-    return config, folder / "run"
+    return config, folder / "run/latest"
 
 
 def checkpoint_of(run):

@@ -57,25 +57,26 @@ def test_training_and_evaluation_on_two_processes_equal_one(toy_config, tmp_path
         result = run_script("dist_train.sh", config, processes, "--work-dir", tmp_path / config.stem)
         assert result.returncode == 0, result.stderr[-4000:] + result.stdout[-2000:]
     states = [
-        torch.load(tmp_path / c.stem / "iter_4.pth", weights_only=True)["state_dict"] for c in (one, two)
+        torch.load(tmp_path / c.stem / "latest/iter_4.pth", weights_only=True)["state_dict"]
+        for c in (one, two)
     ]
     for name, tensor in states[0].items():
         torch.testing.assert_close(
             states[1][name], tensor, rtol=1e-5, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
         )
-    before = torch.load(tmp_path / one.stem / "iter_2.pth", weights_only=True)["state_dict"]
+    before = torch.load(tmp_path / one.stem / "latest/iter_2.pth", weights_only=True)["state_dict"]
     moved = max((before[name] - tensor).abs().max().item() for name, tensor in states[0].items())
     assert moved > 1e-4, "steps that a difference would show in"
 
     scores = []
     for processes in (1, 2):
         out = tmp_path / f"test_{processes}"
-        checkpoint = tmp_path / one.stem / "iter_4.pth"
+        checkpoint = tmp_path / one.stem / "latest/iter_4.pth"
         result = run_script("dist_test.sh", one, checkpoint, processes, "--work-dir", out)
         assert result.returncode == 0, result.stderr[-4000:] + result.stdout[-2000:]
         scores.append(json.loads((out / "metrics.json").read_text()))
     assert scores[0] == scores[1]
-    validated = json.loads((tmp_path / two.stem / "metrics.json").read_text())
+    validated = json.loads((tmp_path / two.stem / "latest/metrics.json").read_text())
     assert validated["mIoU"] == pytest.approx(scores[0]["mIoU"], abs=0.01)
 
 

@@ -86,7 +86,7 @@ def test_a_segmentor_goes_on_with_other_classes(trained, toy_config, tmp_path, c
     out = capsys.readouterr().out
     assert "from initialisation: rhombus" in out
     assert "classes are weighted in the loss" in out
-    saved = json.loads((tmp_path / "run/config.json").read_text())
+    saved = json.loads((tmp_path / "run/latest/config.json").read_text())
     assert len(saved["model"]["decode_head"]["loss_decode"]["class_weight"]) == len(classes)
     last = (tmp_path / "run/last_checkpoint").read_text()
     assert last.endswith("iter_2.pth"), "stopped: the first evaluation was no worse than the second"
@@ -106,7 +106,7 @@ def test_rare_classes_of_a_detector_are_repeated(toy_config, tmp_path):
     cfg.dump(config)
     run = tmp_path / "run"
     assert main(["train", str(config), "--repeat-rare", "1.0", "--work-dir", str(run)]) == 0
-    saved = json.loads((run / "config.json").read_text())["train_dataloader"]["dataset"]
+    saved = json.loads((run / "latest/config.json").read_text())["train_dataloader"]["dataset"]
     with DefaultScope.overwrite_default_scope("mmdet"):
         plain, repeated = (DATASETS.build(dataset) for dataset in (saved["dataset"], saved))
     assert len(repeated) > len(plain)

@@ -21,10 +21,10 @@ def test_a_run_leaves_config_environment_metrics_checkpoints_and_log(trained):
     config, work_dir = trained
     names = {path.name for path in work_dir.iterdir()}
     assert {config.name, "config.json", "env.json", "metrics.json", "metrics.jsonl", "iter_4.pth"} <= names
-    assert json.loads((work_dir / "config.json").read_text())["model"]["type"] == "EncoderDecoder"
+    assert json.loads((work_dir / "config.json").read_text())["model"]["type"] == "BandedEncoderDecoder"
     assert json.loads((work_dir / "env.json").read_text())["torch"] == torch.__version__
     assert 0 <= json.loads((work_dir / "metrics.json").read_text())["mIoU"] <= 100
-    assert list(work_dir.glob("*/*.log")), "the log file"
+    assert list(work_dir.glob("*.log")), "the log file"
 
 
 def test_a_checkpoint_is_plain_data(trained):
@@ -52,7 +52,7 @@ def test_resuming_brings_back_optimizer_schedule_and_log(trained, tmp_path):
     arguments = ("train", config, "--work-dir", tmp_path / "resumed", "--resume", work_dir / "iter_2.pth")
     assert run(*arguments) == 0
     whole = torch.load(work_dir / "iter_4.pth", weights_only=True)
-    resumed = torch.load(tmp_path / "resumed/iter_4.pth", weights_only=True)
+    resumed = torch.load(tmp_path / "resumed/latest/iter_4.pth", weights_only=True)
     assert resumed["meta"]["iter"] == 4
     assert all(state["step"] == 4 for state in resumed["optimizer"]["state"].values())
     assert resumed["param_schedulers"] == whole["param_schedulers"]
@@ -84,7 +84,7 @@ def test_load_from_starts_a_new_run_from_the_weights(toy_config, trained, tmp_pa
     arguments = ("train", frozen, "--work-dir", tmp_path / "new", "--load-from", work_dir / "iter_4.pth")
     assert run(*arguments) == 0
     old = torch.load(work_dir / "iter_4.pth", weights_only=True)["state_dict"]
-    new = torch.load(tmp_path / "new/iter_2.pth", weights_only=True)["state_dict"]
+    new = torch.load(tmp_path / "new/latest/iter_2.pth", weights_only=True)["state_dict"]
     name = "backbone.stages.2.0.pwconv1.weight"
     assert torch.equal(old[name], new[name])
 
@@ -105,7 +105,7 @@ def test_weights_that_match_nothing_never_start_a_run(entry, toy_config, work_di
     message = capsys.readouterr().err
     assert "wrong.pth" in message
     assert "encoder.layer.weight" in message
-    assert not list(work_dir.glob("*.pth")), "no step was made"
+    assert not list(work_dir.rglob("*.pth")), "no step was made"
 
 
 def test_a_checkpoint_of_a_backbone_alone_is_not_tested(trained, tmp_path, capsys):
@@ -149,16 +149,16 @@ def test_auto_scale_lr_multiplies_the_rate_by_the_batch_ratio(toy_config, work_d
     changes = {"train_cfg.max_iters": 2, "auto_scale_lr": dict(enable=False, base_batch_size=16)}
     config = toy_config("scaled", **changes, param_scheduler=None)
     assert run("train", config, "--work-dir", work_dir, "--auto-scale-lr") == 0
-    groups = torch.load(work_dir / "iter_2.pth", weights_only=True)["optimizer"]["param_groups"]
-    base = json.loads((work_dir / "config.json").read_text())["optim_wrapper"]["optimizer"]["lr"]
+    groups = torch.load(work_dir / "latest/iter_2.pth", weights_only=True)["optimizer"]["param_groups"]
+    base = json.loads((work_dir / "latest/config.json").read_text())["optim_wrapper"]["optimizer"]["lr"]
     assert groups[0]["lr"] == pytest.approx(base * 2 / 16)
 
 
-def test_plain_lines_show_loss_rate_speed_memory_and_time_left(capsys, toy_config, work_dir):
+def test_plain_lines_show_loss_rate_speed_waiting_memory_and_time_left(capsys, toy_config, work_dir):
     """Where the output is no terminal."""
     assert run("train", toy_config("lines"), "--work-dir", work_dir) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("iter 4/4"))
-    for part in ("loss ", "lr ", "it/s", "mem ", "left "):
+    for part in ("loss ", "lr ", "it/s", "data-wait ", "mem ", "left "):
         assert part in line
 
 
@@ -194,7 +194,7 @@ def test_repeated_cfg_options_all_count(toy_config, work_dir):
     config = toy_config("repeated")
     options = ("--cfg-options", "train_cfg.max_iters=2", "--cfg-options", "train_dataloader.batch_size=3")
     assert run("train", config, "--work-dir", work_dir, *options) == 0
-    saved = json.loads((work_dir / "config.json").read_text())
+    saved = json.loads((work_dir / "latest/config.json").read_text())
     assert saved["train_cfg"]["max_iters"] == 2
     assert saved["train_dataloader"]["batch_size"] == 3
 
@@ -210,8 +210,8 @@ def test_compiling_and_test_time_augmentation(toy_config, tmp_path):
     """`--compile` leaves the names in the checkpoint as they are, and `--tta` reads it."""
     config = toy_config("tta", "upernet_convnext_t.py", **{"train_cfg.max_iters": 2})
     assert run("train", config, "--work-dir", tmp_path / "run", "--compile") == 0
-    names = torch.load(tmp_path / "run/iter_2.pth", weights_only=True)["state_dict"]
+    names = torch.load(tmp_path / "run/latest/iter_2.pth", weights_only=True)["state_dict"]
     assert "backbone.stages.0.0.dwconv.weight" in names
-    arguments = ("test", config, tmp_path / "run/iter_2.pth", "--work-dir", tmp_path / "test")
+    arguments = ("test", config, tmp_path / "run/latest/iter_2.pth", "--work-dir", tmp_path / "test")
     assert run(*arguments, "--tta") == 0
     assert "mIoU" in json.loads((tmp_path / "test/metrics.json").read_text())

@@ -34,6 +34,18 @@ def test_equals_brute_force(threshold, offset):
     np.testing.assert_array_equal(dets, np.concatenate((boxes, scores[:, None]), 1)[kept])
 
 
+@pytest.mark.parametrize("by_pairs", [True, False])
+def test_the_first_of_all_that_are_kept(by_pairs, monkeypatch):
+    if not by_pairs:
+        monkeypatch.setattr(implementation, "_pairs", lambda *args: None)
+    monkeypatch.setattr(implementation, "BLOCK", 7)
+    boxes, scores = map(torch.from_numpy, scene(150, size=400))
+    kept = implementation.nms(boxes, scores, 0.3).tolist()
+    assert len(kept) > 30
+    for most in (0, 1, 8, 30, 1000):
+        assert implementation.nms(boxes, scores, 0.3, max_num=most).tolist() == kept[:most]
+
+
 def test_an_iou_equal_to_the_threshold_does_not_suppress():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5]])
     scores = torch.tensor([0.9, 0.8])

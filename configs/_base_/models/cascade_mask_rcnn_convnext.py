@@ -4,6 +4,7 @@ Three stages; box heads of four convolutions and one linear layer, with synchron
 regress decoded boxes with GIoU (arXiv 1902.09630).
 Region features and masks are mmdetection's in value: `PreciseRoIExtractor` also keeps box coordinates in
 float32 under mixed precision, as the original did; `WindowedMaskHead` hands masks on as run lengths.
+The `Lean` heads are mmdetection's with less work.
 A leaf states the backbone's `arch`, `drop_path_rate` and weights, and the neck's `in_channels`.
 """
 
@@ -20,7 +21,7 @@ model = dict(
     backbone=dict(type="ConvNeXt", out_indices=(0, 1, 2, 3), layer_scale_init_value=1.0),
     neck=dict(type="FPN", out_channels=256, num_outs=5),
     rpn_head=dict(
-        type="RPNHead",
+        type="LeanRPNHead",
         in_channels=256,
         feat_channels=256,
         anchor_generator=dict(
@@ -45,7 +46,7 @@ model = dict(
         # The stages differ in the scale of their box offsets alone.
         bbox_head=[
             dict(
-                type="ConvFCBBoxHead",
+                type="LeanConvFCBBoxHead",
                 num_shared_convs=4,
                 num_shared_fcs=1,
                 in_channels=256,

@@ -2,6 +2,7 @@
 
 Region features and masks are mmdetection's in value: `PreciseRoIExtractor` also keeps box coordinates in
 float32 under mixed precision, as the original did; `WindowedMaskHead` hands masks on as run lengths.
+The `Lean` heads are mmdetection's with less work.
 A leaf states the backbone's `arch`, `drop_path_rate` and weights, and the neck's `in_channels`.
 """
 
@@ -18,7 +19,7 @@ model = dict(
     backbone=dict(type="ConvNeXt", out_indices=(0, 1, 2, 3), layer_scale_init_value=1.0),
     neck=dict(type="FPN", out_channels=256, num_outs=5),
     rpn_head=dict(
-        type="RPNHead",
+        type="LeanRPNHead",
         in_channels=256,
         feat_channels=256,
         anchor_generator=dict(
@@ -39,7 +40,8 @@ model = dict(
             featmap_strides=[4, 8, 16, 32],
         ),
         bbox_head=dict(
-            type="Shared2FCBBoxHead",
+            type="LeanConvFCBBoxHead",
+            num_shared_fcs=2,
             in_channels=256,
             fc_out_channels=1024,
             roi_feat_size=7,

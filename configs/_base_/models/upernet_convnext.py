@@ -5,7 +5,7 @@ A leaf states the backbone's `arch`, `drop_path_rate` and weights, and both head
 
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(
-    type="EncoderDecoder",
+    type="BandedEncoderDecoder",
     data_preprocessor=dict(
         type="SegDataPreProcessor",
         mean=[123.675, 116.28, 103.53],
@@ -28,7 +28,7 @@ model = dict(
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
     ),
     auxiliary_head=dict(
-        type="FCNHead",
+        type="BandedFCNHead",
         in_index=2,
         channels=256,
         num_convs=1,
