@@ -27,7 +27,9 @@ class Setting:
         rounds: How often each side is timed.
         peers: Names of the peers to run; None for all.
         device: `cpu` or `cuda`.
-        step_s: Seconds of a training step that the input pipeline is held against; None for some examples.
+        number: Images that the COCO metric scores or the input pipeline loads.
+        data: Folder of a data set for the input pipeline; None for generated images.
+        step_s: Seconds of a training step that the input pipeline is held against; None for none.
     """
 
     mode: str = "infer"
@@ -39,6 +41,8 @@ class Setting:
     rounds: int = 5
     peers: tuple[str, ...] | None = None
     device: str = "cpu"
+    number: int = 500
+    data: str | None = None
     step_s: float | None = None
 
     @property
@@ -59,10 +63,8 @@ class Setting:
 
     def images(self) -> Tensor:
         """Return random images (batch, 3, H, W) as a data preprocessor gives them: normalised, contiguous."""
-        generator = torch.Generator().manual_seed(0)
-        return torch.randn(self.batch, 3, *self.size, generator=generator).to(self.device)
+        return torch.randn(self.batch, 3, *self.size, generator=self.generator()).to(self.device)
 
-    def describe(self) -> str:
-        """Say in a few words what is compared."""
-        images = f"batch {self.batch}, {self.size[0]}x{self.size[1]}"
-        return f"{self.arch}, {self.mode}, {self.dtype}, {images}, {self.device}"
+    def generator(self, seed: int = 0) -> torch.Generator:
+        """Return a generator of random numbers that are the same in each call."""
+        return torch.Generator().manual_seed(seed)

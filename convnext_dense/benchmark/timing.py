@@ -17,7 +17,10 @@ from .machine import synchronize
 from .memory import peak_bytes
 
 OURS = "ours"
-EAGER, CHANNELS_LAST, COMPILED = "eager", "channels_last", "compiled"
+BEST, DEFAULT = "best peer", "eager"
+EAGER, CHANNELS_LAST, COMPILED, COMPILED_LAST = "eager", "channels_last", "compiled", "compiled, channels_last"
+#: Compares our outputs with a peer's: the largest difference, absolute and relative.
+Compare = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,14 @@ class Side:
             `COMPILED`.
         run: Does the work; it is what is timed.
         outputs: Computes what is compared with the other sides, once and untimed; None for what `run` returns.
-        prepare: Called untimed before each run.
+        reset: Called untimed before each run and after it, to give back what the run leaves.
     """
 
     name: str
     form: str
     run: Callable[[], Any]
     outputs: Callable[[], Sequence[Tensor]] | None = None
-    prepare: Callable[[], object] = lambda: None
+    reset: Callable[[], object] = lambda: None
 
     @property
     def label(self) -> str:
@@ -84,8 +87,7 @@ class Ratio:
 
     Attributes:
         ours: Our form.
-        against: `best peer` (the fastest form of all peers) or `eager` (the slowest of the peers' own
-            defaults).
+        against: `BEST` (the fastest form of all peers) or `DEFAULT` (the fastest of the peers' eager forms).
         peer: The peer and form that this is here.
         value: Median over the rounds of peer's time / our time: above 1 we are faster.
         memory: Our peak memory / the peer's; None where that cannot be told.
@@ -99,7 +101,12 @@ class Ratio:
 
 
 def measure(
-    sides: Sequence[Side], rounds: int, device: str = "cpu", tolerance: float = 1e-3, case: str = ""
+    sides: Sequence[Side],
+    rounds: int,
+    device: str = "cpu",
+    tolerance: float = 1e-3,
+    compare: Compare | None = None,
+    flops: bool = True,
 ) -> list[Measured]:
     """Time the sides in turns, after one round that does not count; then see what each allocates and computes.
 
@@ -108,7 +115,8 @@ def measure(
         rounds: How often each is timed. Every round begins with another side.
         device: `cpu` or `cuda`.
         tolerance: How far relative to their largest value the outputs may lie apart.
-        case: What is compared, for messages.
+        compare: How outputs are compared; by default as `compare_outputs` does.
+        flops: Whether to count floating-point operations.
 
     Returns:
         As many as there are sides. A compiled form that fails has a `failure`.
@@ -117,33 +125,35 @@ def measure(
         UserError: Outputs differ by more, so that the sides did not do the same work.
     """
     firsts = [_first_run(side, device) for side in sides]
-    expected = firsts[0][0]
-    differences = []
-    for side, (outputs, _, failure) in zip(sides, firsts, strict=True):
-        differences.append((None, None) if failure else compare_outputs(expected, outputs))
-        relative = differences[-1][1]
-        if relative is not None and not relative <= tolerance:
+    expected = firsts[0].outputs
+    differences: list[tuple[float | None, float | None]] = []
+    for side, first in zip(sides, firsts, strict=True):
+        if first.failure or side is sides[0]:
+            differences.append((None, None))
+            continue
+        absolute, relative = (compare or compare_outputs)(expected, first.outputs)
+        if not relative <= tolerance:
             raise UserError(
                 f"the outputs of {side.label} differ from ours by {relative:.1e} of the largest value; "
                 f"{tolerance:.0e} is allowed",
-                f"benchmark {case}",
+                "the benchmark",
                 "report this: one of the two does other work",
             )
-    works = [i for i, (_, _, failure) in enumerate(firsts) if failure is None]
+        differences.append((absolute, relative))
+        first.outputs.clear()
     times: list[list[float]] = [[] for _ in sides]
+    works = [i for i, first in enumerate(firsts) if first.failure is None]
     for round_ in range(rounds):
         for turn in range(len(works)):
             index = works[(turn + round_) % len(works)]
             times[index].append(_timed(sides[index], device))
     measured = []
-    for index, side in enumerate(sides):
-        _, first_s, failure = firsts[index]
-        if failure is not None:
-            measured.append(Measured(side.name, side.form, failure=failure))
+    for side, first, seconds, difference in zip(sides, firsts, times, differences, strict=True):
+        if first.failure is not None:
+            measured.append(Measured(side.name, side.form, failure=first.failure))
             continue
-        peak, flops = _look_closely(side, device)
-        difference, relative = differences[index] if index else (None, None)
-        measured.append(Measured(side.name, side.form, times[index], first_s, difference, relative, peak, flops))
+        peak, count = _look_closely(side, device, flops)
+        measured.append(Measured(side.name, side.form, seconds, first.seconds, *difference, peak, count))
     return measured
 
 
@@ -172,14 +182,14 @@ def compare_outputs(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> tuple[f
 
 
 def ratios(measured: Sequence[Measured]) -> list[Ratio]:
-    """Hold each of our forms against the fastest form of all peers and against the slowest default."""
+    """Hold each of our forms against the fastest form of all peers and against the fastest default."""
     ran = [side for side in measured if side.failure is None]
     peers = [side for side in ran if side.name != OURS]
     if not peers:
         return []
-    yardsticks = {"best peer": min(peers, key=lambda side: side.median_s)}
+    yardsticks = {BEST: min(peers, key=lambda side: side.median_s)}
     if defaults := [side for side in peers if side.form == EAGER]:
-        yardsticks["eager"] = max(defaults, key=lambda side: side.median_s)
+        yardsticks[DEFAULT] = min(defaults, key=lambda side: side.median_s)
     return [
         Ratio(ours.form, against, f"{peer.name}, {peer.form}", *_ratio(ours, peer))
         for ours in ran
@@ -193,40 +203,49 @@ def _ratio(ours: Measured, peer: Measured) -> tuple[float, float | None]:
     return median(theirs / own for own, theirs in zip(ours.seconds, peer.seconds, strict=True)), memory
 
 
-def _first_run(side: Side, device: str) -> tuple[Sequence[Tensor], float, str | None]:
-    """Return what is compared, seconds of the first run, and why it failed if it did."""
+@dataclass
+class _First:
+    """What a first run gives: what is compared, its seconds, and why it failed if it did."""
+
+    outputs: list[Tensor]
+    seconds: float
+    failure: str | None = None
+
+
+def _first_run(side: Side, device: str) -> _First:
     try:
-        side.prepare()
-        start = time.perf_counter()
-        result = side.run()
-        synchronize(device)
-        seconds = time.perf_counter() - start
-        outputs = result if side.outputs is None else side.outputs()
-        return [tensor.detach().clone() for tensor in outputs], seconds, None
+        seconds = _timed(side, device)
+        outputs = side.run() if side.outputs is None else side.outputs()
+        return _First([tensor.detach().clone() for tensor in outputs], seconds)
     except Exception as error:
         if not side.form.startswith(COMPILED):
             raise
-        return [], 0.0, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+        lines = str(error).strip().splitlines() or [""]
+        return _First([], 0.0, f"{type(error).__name__}: {lines[0]}")
+    finally:
+        side.reset()
 
 
 def _timed(side: Side, device: str) -> float:
-    side.prepare()
+    side.reset()
     synchronize(device)
     start = time.perf_counter()
     result = side.run()
     synchronize(device)
     seconds = time.perf_counter() - start
     del result
+    side.reset()
     return seconds
 
 
-def _look_closely(side: Side, device: str) -> tuple[int | None, int | None]:
+def _look_closely(side: Side, device: str, flops: bool) -> tuple[int | None, int | None]:
     """Return what a run allocates at most, and how much it computes."""
-    side.prepare()
+    side.reset()
     peak = peak_bytes(side.run, device)
-    if side.form.startswith(COMPILED):
+    side.reset()
+    if not flops or side.form.startswith(COMPILED):
         return peak, None
-    side.prepare()
     with FlopCounterMode(display=False) as counter, torch.random.fork_rng():
         side.run()
+    side.reset()
     return peak, counter.get_total_flops() or None

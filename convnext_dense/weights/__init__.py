@@ -1,6 +1,6 @@
 """Checkpoints of any kind into a model: read safely, mapped by name, verified, and only then loaded."""
 
-from .convert import convert_weights
+from .convert import convert_weights, rename_weights
 from .describe import describe_weights
 from .load import load_weights
 from .published import published_weights
@@ -15,5 +15,6 @@ __all__ = [
     "load_weights",
     "published_weights",
     "read_checkpoint",
+    "rename_weights",
     "resolve_source",
 ]
