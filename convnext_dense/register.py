@@ -9,4 +9,5 @@ from . import ops
 
 ops.install()
 
-from . import engine, models, optim, report  # noqa: E402, F401
+from . import engine, optim, report  # noqa: E402, F401
+from .models import convnext  # noqa: E402, F401

@@ -4,7 +4,8 @@ Train:          tools/train.py configs/custom/mask_rcnn_convnext_atto_coco.py
 Evaluate:       tools/test.py configs/custom/mask_rcnn_convnext_atto_coco.py CHECKPOINT
 Hardware:       two CPU cores, some fifteen minutes; from scratch
 Published:      nothing comparable
-Measured here:  after 60 epochs (8 minutes on one CPU core) box AP50 60.5 on the 4 validation photos
+Measured here:  box AP50 60.5 on the 4 validation photos after 60 epochs (8 minutes on one CPU core);
+                4.6 M parameters
 
 Copy this file, then go through the numbered steps.
 """

@@ -4,7 +4,7 @@ Train:          tools/train.py configs/custom/upernet_convnextv2_atto_camvid.py
 Evaluate:       tools/test.py configs/custom/upernet_convnextv2_atto_camvid.py CHECKPOINT
 Hardware:       two CPU cores, about ten minutes; from scratch
 Published:      nothing comparable
-Measured here:  mIoU 33.6 (60 training images), 11 minutes on one CPU core
+Measured here:  mIoU 33.6 (60 training images), 11 minutes on one CPU core; 4.1 M parameters
 
 Copy this file, then go through the numbered steps.
 """

@@ -4,7 +4,7 @@ Train:          tools/train.py configs/demo/cascade_mask_rcnn_convnext_atto_shap
 Evaluate:       tools/test.py configs/demo/cascade_mask_rcnn_convnext_atto_shapes.py CHECKPOINT
 Hardware:       two CPU cores
 Published:      nothing: the data set is this project's own
-Measured here:  not yet
+Measured here:  not yet; 6.3 M parameters
 """
 
 _base_ = [

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from ..commands import command
 from ..download import download
 from ..errors import UserError
 from .archives import own_archive, parse_checksum, stems
@@ -27,7 +28,6 @@ _KINDS = {"images": ".jpg", "annotations": ".png"}
 _WRONG = re.compile(
     r"(^|/)(ADE20K_20\d\d_\d\d_\d\d|index_ade20k\.(pkl|mat)|images/ADE)(/|$)|_seg\.png$|_parts_\d\.png$"
 )
-_COMMAND = "python tools/prepare_data.py ade20k --root"
 
 
 def prepare_ade20k(
@@ -121,7 +121,7 @@ def missing_data_help(root: str | Path = "data/ade", counts: Mapping[str, int] =
     """Return what to tell a user whose ADE20K is missing: the command, the expected tree, what is there."""
     tree = _tree(root)
     lines = [
-        f"{_COMMAND} {tree.parent}   (downloads about 1 GB)",
+        f"{command('prepare-data', 'ade20k', '--root', tree.parent)}   (downloads about 1 GB)",
         f"or, with an archive that you have: add --from-archive {RELEASE}.zip",
         "expected:",
         f"  {tree}/",

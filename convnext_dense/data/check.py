@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..commands import command
 from ..errors import UserError
 from ..files import file_digest, write_whole
 from .check_splits import Split, splits_of_arguments, splits_of_config
@@ -224,14 +225,16 @@ def check_before_training(cfg: Any) -> list[str]:
         raise UserError(
             f"the data have {sum(group.count for group in errors):,} errors",
             "\n".join(lines[:_SHOWN]),
-            "\n".join([*fixes, "tools/check_data.py CONFIG shows all; --skip-check trains nevertheless"]),
+            "\n".join(
+                [*fixes, f"{command('check-data', 'CONFIG')} shows all; --skip-check trains nevertheless"]
+            ),
         )
     warnings = [
         f"{group.kind} ({group.count:,} in {group.split})" for group in groups if group.severity == "warning"
     ]
     if not warnings:
         return ["data check: nothing to complain of"]
-    return [f"data check: {', '.join(warnings)}; tools/check_data.py CONFIG shows them"]
+    return [f"data check: {', '.join(warnings)}; {command('check-data', 'CONFIG')} shows them"]
 
 
 def _fingerprint(splits: Sequence[Split]) -> str:

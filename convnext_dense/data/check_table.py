@@ -68,7 +68,7 @@ CHECKS: Mapping[str, Check] = {
     "mask without image": Check("warning", "remove it, or restore the image"),
     "mask unreadable": Check("error", "get or draw the mask again"),
     "mask of another size": Check("error", "export the mask at the size of the image as it is displayed"),
-    "mask in colours": Check("error", "python tools/convert_data.py masks --colors TABLE makes label maps"),
+    "mask in colours": Check("error", "convnext-dense convert-data masks --colors TABLE makes label maps"),
     "mask of 16 bits": Check("error", "write 8 bits: above 255 values wrap around when they are loaded"),
     "label beyond the classes": Check("error", "name all classes, or give what does not count the value 255"),
     "labels begin at 1": Check(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..commands import command
 from ..download import download
 from ..errors import UserError
 from .archives import own_archive, stems
@@ -129,7 +130,7 @@ def prepare_coco(
 def missing_data_help(root: str | Path = "data/coco", parts: Sequence[Part] = PARTS) -> str:
     """Return what to tell a user whose COCO is missing: the command, and what is not there."""
     lines = [
-        f"python tools/prepare_data.py coco --root {root}   (downloads about 20 GB)",
+        f"{command('prepare-data', 'coco', '--root', root)}   (downloads about 20 GB)",
         "or, with archives that you have: add --from-archive FOLDER",
     ]
     return "\n".join([*lines, *(flaw for part in parts for flaw in part.flaws(Path(root)))])

@@ -8,11 +8,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config_files import configs_folder
 from ..errors import UserError
 from .class_names import as_classes
 from .recipe import PUBLISHED, Recipe
-
-BASES = Path(__file__).parents[2] / "configs" / "_base_"
 
 
 def header(args: argparse.Namespace, recipe: Recipe, classes: str) -> str:
@@ -40,7 +39,7 @@ Measured here:  no
 
 def base_list(args: argparse.Namespace, bases: Sequence[str]) -> str:
     """Return the list of base configs, relative to the config's folder."""
-    folder = os.path.relpath(BASES, Path(args.out).absolute().parent)
+    folder = os.path.relpath(configs_folder() / "_base_", Path(args.out).absolute().parent)
     lines = "".join(f'    "{folder}/{base}.py",\n' for base in bases)
     return f"[\n{lines}]"
 

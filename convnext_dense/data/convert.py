@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from ..commands import command
 from ..errors import UserError, nearest
 from ..files import write_whole
 from .class_names import as_classes
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         f"{args.out}: {len(coco['images']):,} images ({empty:,} without objects), "
         f"{len(coco['annotations']):,} objects ({ignored:,} difficult, left out of training), "
         f"classes {', '.join(c['name'] for c in coco['categories'])}\n"
-        f"next: python tools/check_data.py --coco {args.out} --images {args.images}\n"
+        f"next: {command('check-data', '--coco', args.out, '--images', args.images)}\n"
     )
     return 0
 

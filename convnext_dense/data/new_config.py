@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..commands import command
 from ..errors import UserError
 from .coco import category_names
 from .config_text import (
-    BASES,
     base_list,
     detection_pipelines,
     header,
@@ -31,7 +31,13 @@ _EVALUATIONS = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `new-config` to `parser`."""
     parser.add_argument("--model", required=True, choices=tuple(PUBLISHED), help="what to train")
-    parser.add_argument("--size", default="tiny", choices=tuple(SIZES), help="of ConvNeXt (default: tiny)")
+    parser.add_argument(
+        "--size",
+        default="tiny",
+        choices=tuple(SIZES),
+        metavar="SIZE",
+        help=f"of ConvNeXt: {', '.join(SIZES)} (default: tiny)",
+    )
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs; 1 for a CPU (default: 1)")
     parser.add_argument(
         "--out", required=True, metavar="PY", help="config to write, e.g. configs/custom/mine.py"
@@ -81,8 +87,6 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("the config is there already", str(out), "name another --out, or add --force")
     if out.suffix != ".py":
         raise UserError(f"a config's name ends in .py, this is {out.name}", "--out", "name a .py file")
-    if not BASES.is_dir():
-        raise UserError("the base configs are not there", str(BASES), "run it from a checkout of the project")
     for name, value in (
         ("--devices", args.devices),
         ("--epochs", args.epochs),
@@ -101,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     sys.stdout.write(
         f"{text.split(chr(34) * 3)[1]}\nwritten to {out}\n"
-        f"next: python tools/check_data.py {out}\n      python tools/train.py {out}\n"
+        f"next: {command('check-data', out)}\n      {command('train', out)}\n"
     )
     return 0
 

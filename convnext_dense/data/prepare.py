@@ -6,6 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..commands import command
+from ..config_files import typed_config
+
 SHAPES_ROOT, ADE_ROOT, COCO_ROOT = "data/shapes", "data/ade", "data/coco"
 
 
@@ -90,7 +93,7 @@ def _shapes(args: argparse.Namespace) -> list[str]:
     return [
         f"shapes: {args.train} training and {args.val} validation scenes of {args.size}x{args.size}, "
         f"{len(CLASSES)} classes, in {root}",
-        *_next("configs/demo/upernet_convnext_atto_shapes.py", root, Path(SHAPES_ROOT)),
+        *_next("upernet_convnext_atto_shapes", root, Path(SHAPES_ROOT)),
     ]
 
 
@@ -103,7 +106,7 @@ def _ade20k(args: argparse.Namespace) -> list[str]:
     archive = tree.parent / f"{tree.name}.zip"
     if archive.exists():
         lines.append(f"{archive} is no longer needed")
-    return [*lines, *_next("configs/upernet_convnext_b.py", tree.parent, Path(ADE_ROOT))]
+    return [*lines, *_next("upernet_convnext_b", tree.parent, Path(ADE_ROOT))]
 
 
 def _coco(args: argparse.Namespace) -> list[str]:
@@ -113,7 +116,7 @@ def _coco(args: argparse.Namespace) -> list[str]:
     lines = [f"COCO 2017: train2017, val2017 and their annotations in {root}"]
     if kept := [part.archive for part in PARTS if (root / part.archive).exists()]:
         lines.append(f"no longer needed: {', '.join(str(root / name) for name in kept)}")
-    return [*lines, *_next("configs/mask_rcnn_convnext_t.py", root, Path(COCO_ROOT))]
+    return [*lines, *_next("mask_rcnn_convnext_t", root, Path(COCO_ROOT))]
 
 
 def _split(args: argparse.Namespace) -> list[str]:
@@ -127,4 +130,4 @@ def _next(config: str, root: Path, default: Path) -> list[str]:
     elsewhere = (
         [] if root == default else [f"the configs look in {default}: set data_root to train on this folder"]
     )
-    return [*elsewhere, f"next: python tools/train.py {config}"]
+    return [*elsewhere, f"next: {command('train', typed_config(config))}"]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 
+from ..config_files import find_config
 from ..errors import UserError, did_you_mean, nearest
 
 #: Settings that a config may leave out and that look like a misspelling of another one.
@@ -22,22 +23,13 @@ def load_config(path: str | Path, cfg_options: Sequence[str] = ()) -> Config:
     """Read a config file and merge command-line overrides into it.
 
     Args:
-        path: A classic text config (`_base_`, `type='...'`), `.py` or `.json`.
+        path: A classic text config (`_base_`, `type='...'`), `.py` or `.json`; or the name of a shipped one.
         cfg_options: Overrides, each `dotted.key=value`.
 
     Raises:
         UserError: if the file is absent or does not parse, or an override's path does not exist.
     """
-    path = Path(path)
-    if not path.is_file():
-        candidates = [str(p) for p in Path("configs").rglob("*.py") if "_base_" not in p.parts]
-        close = nearest(str(path), candidates)
-        hint = f"did you mean {close}? " if close else ""
-        raise UserError(
-            f"config file not found: {path}",
-            str(path.absolute()),
-            f"{hint}`ls configs` shows the shipped ones",
-        )
+    path = find_config(path)
     if path.suffix not in (".py", ".json"):
         raise UserError(
             f"a config is a .py or .json file, this is {path.suffix or 'neither'}",
@@ -154,6 +146,15 @@ def plain(value: Any) -> Any:
 def config_to_json(cfg: Config) -> str:
     """Return the resolved config as JSON text: data that can be read back without running anything."""
     return json.dumps(plain(cfg.to_dict()), indent=1)
+
+
+def settle_workers(cfg: Config) -> None:
+    """Take out of loaders without workers, in place, what PyTorch refuses there: settings of the workers."""
+    for split in ("train", "val", "test"):
+        loader = cfg.get(f"{split}_dataloader") or {}
+        if loader.get("num_workers") == 0:
+            for key in ("persistent_workers", "prefetch_factor"):
+                loader.pop(key, None)
 
 
 def use_amp(cfg: Config) -> None:

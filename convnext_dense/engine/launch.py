@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.registry import Registry
 
+from ..commands import command
 from ..errors import UserError, did_you_mean
 from .auto_scale import auto_scale, process_count
 from .classes import set_num_classes
-from .config import adapt_to_cpu, add_hooks, load_config, use_amp, walk_dicts
+from .config import adapt_to_cpu, add_hooks, load_config, settle_workers, use_amp, walk_dicts
 from .distributed import check_launcher, init_cpu_process_group, leave_process_group
 from .fine_tune import add_fine_tuning
 from .libraries import load_libraries
@@ -25,6 +25,7 @@ from .loaders import closed_loaders
 from .preflight import check_data, check_not_empty, check_weights
 from .progress import stopped_progress
 from .run_dirs import checkpoint_to_resume
+from .spelling import check_spelling, registered_names
 from .training import add_train_hooks, run_training
 
 #: Hooks that every run of the tools has, beside those of its config.
@@ -112,6 +113,10 @@ def _prepare(args: argparse.Namespace) -> Config:
                 args.config,
                 "name a whole config, e.g. a leaf",
             )
+    with _readable_errors():
+        load_libraries(cfg.default_scope)
+        check_spelling(cfg, f"{args.config}{' with --cfg-options' if args.cfg_options else ''}")
+    settle_workers(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
     try:
@@ -138,7 +143,6 @@ def _check_content(cfg: Config) -> list[str]:
     from ..data.check import check_before_training
 
     with _readable_errors():
-        load_libraries(cfg.default_scope)
         return check_before_training(cfg) if os.environ.get("LOCAL_RANK", "0") == "0" else []
 
 
@@ -146,7 +150,6 @@ def _build_runner(cfg: Config, said: Sequence[str] = ()):  # type: ignore[no-unt
     from .runner import DenseRunner
 
     with _readable_errors():
-        load_libraries(cfg.default_scope)
         notices = [*said, *adapt_to_cpu(cfg), *set_num_classes(cfg)]
         init_cpu_process_group(cfg.launcher)
         runner = DenseRunner.from_cfg(cfg)
@@ -213,7 +216,7 @@ def _readable_errors() -> Iterator[None]:
             raise UserError(
                 "an image cannot be decoded",
                 bad[1],
-                "get the file again; tools/check_data.py --full finds all such",
+                f"get the file again; {command('check-data', 'CONFIG', '--full')} finds all such",
             ) from error
         raise
     except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
@@ -228,7 +231,7 @@ def _readable_errors() -> Iterator[None]:
             raise UserError(
                 f"unknown {kind} type {name!r}",
                 "the config (a value of `type`)",
-                did_you_mean(name, _registered(scope, kind)).split("choose one of")[0]
+                did_you_mean(name, registered_names(scope, kind)).split("choose one of")[0]
                 or "see the spelling in the libraries' documentation",
             ) from error
         unexpected = re.search(
@@ -243,15 +246,3 @@ def _readable_errors() -> Iterator[None]:
         if isinstance(error, FileNotFoundError) and error.filename:
             raise UserError(f"no such file: {error.filename}", "the config", "correct the path") from error
         raise
-
-
-def _registered(scope: str, kind: str) -> list[str]:
-    from mmengine import registry as root
-
-    names: set[str] = set()
-    for candidate in vars(root).values():
-        if isinstance(candidate, Registry) and candidate.name == kind:
-            names.update(candidate.module_dict)
-            if scope in candidate.children:
-                names.update(candidate.children[scope].module_dict)
-    return sorted(names)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ..commands import command
 from ..errors import UserError
 from .config import walk_dicts
 
@@ -66,7 +67,7 @@ def _how_to_get(dataset: dict[str, Any], root: str) -> str:
     if str(dataset.get("ann_file", "")).rpartition("/")[2] in coco2017.ANNOTATIONS:
         return coco2017.missing_data_help(root)
     if tuple((dataset.get("metainfo") or {}).get("classes", ()))[-len(CLASSES) :] == CLASSES:
-        return f"make it: python tools/prepare_data.py shapes --root {root}"
+        return f"make it: {command('prepare-data', 'shapes', '--root', root)}"
     parts = [part for part in (dataset.get("data_prefix") or {}).values() if part]
     expected = ", ".join([*parts, dataset.get("ann_file") or ""]).strip(", ")
     return f"put the data there ({expected} under {root}), or name another folder with --cfg-options"

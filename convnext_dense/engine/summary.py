@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from ..commands import command
 from ..files import typed_path
 from ..report.hook import ValidationPicturesHook
 from ..report.train_batch import TRAIN_BATCH
@@ -100,9 +101,4 @@ def _without_value(words: Sequence[str], flag: str, value: str) -> list[str]:
 
 
 def _command(verb: str, quoted: Sequence[str]) -> str:
-    """Return the command of a verb, called in the way that this process was: by script or console command."""
-    program = Path(sys.argv[0])
-    script = program.with_name(f"{verb}.py")
-    if program.name == "train.py" and script.is_file():
-        return " ".join(["python", shlex.quote(str(script)), *quoted])
-    return " ".join(["convnext-dense", verb, *quoted])
+    return " ".join([command(verb), *quoted])

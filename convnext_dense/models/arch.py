@@ -84,3 +84,19 @@ def _four_positive(key: str, values: Sequence[int]) -> tuple[int, ...]:
         fix = f"give four positive integers, one for each stage, e.g. {getattr(ARCHS['tiny'], key)}"
         raise UserError(f"arch[{key!r}] is {values!r}", _WHERE, fix)
     return tuple(values)
+
+
+def count_backbone_params(arch: Arch) -> int:
+    """Return the number of parameters of a backbone with its four output norms, computed from its size.
+
+    V1 has a layer scale in each block, V2 global response normalisation instead.
+    """
+    count = 4 * 4 * 3 * arch.dims[0] + 3 * arch.dims[0]  # the stem and its norm
+    for before, after in zip(arch.dims, arch.dims[1:], strict=False):
+        count += 2 * before + 2 * 2 * before * after + after  # norm and downsampling
+    for depth, dim in zip(arch.depths, arch.dims, strict=True):
+        scale = 2 * 4 * dim if arch.use_grn else dim
+        # depthwise 7 x 7, norm, two pointwise layers
+        count += depth * (50 * dim + 2 * dim + 8 * dim * dim + 5 * dim + scale)
+        count += 2 * dim  # output norm
+    return count

@@ -16,10 +16,9 @@ from typing import Any
 
 from mmengine import registry as root
 
-from ..engine.libraries import load_libraries
+from ..engine.libraries import SCOPES, load_libraries
 from ..errors import UserError, nearest
 
-SCOPES = ("mmdet", "mmseg")
 #: The modules that `custom_imports` of a config read as data may name.
 _IMPORTABLE = ("convnext_dense.register", "convnext_dense.detection", "convnext_dense.segmentation")
 #: What `type` names in a model beside what is registered: mmcv's operators.

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from ..config_files import typed_config
 from ..engine.config import load_config, walk_dicts
 from ..engine.libraries import load_libraries
 from ..errors import UserError, did_you_mean
@@ -69,7 +70,9 @@ def find_config(
     what = "there is no config in the checkpoint or beside it"
     if "cfg" in meta:
         what = "the checkpoint holds its config as Python code only, which is not run"
-    raise UserError(what, str(path), f"name its recipe: --config {recipe}" if recipe else _NAME_ONE)
+    raise UserError(
+        what, str(path), f"name its recipe: --config {typed_config(recipe)}" if recipe else _NAME_ONE
+    )
 
 
 def _trusted(cfg: Config, where: str) -> PredictConfig:

@@ -20,6 +20,7 @@ from mmengine.registry import DATASETS
 from ..engine.config import load_config
 from ..engine.libraries import load_libraries
 from ..engine.preflight import check_data, check_not_empty
+from ..engine.spelling import check_spelling
 from ..errors import UserError
 from ..progress import track
 from .colors import class_colors
@@ -44,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
     loader = cfg.get(f"{args.split}_dataloader")
     if not loader:
         raise UserError(f"the config has no {args.split}_dataloader", args.config, "name another --split")
-    check_data(cfg, (args.split,))
     load_libraries(cfg.default_scope)
+    shown = {key: cfg[key] for key in ("default_scope", f"{args.split}_dataloader")}
+    check_spelling(Config(shown), args.config)
+    check_data(cfg, (args.split,))
     with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
         dataset = registry.build(loader.dataset)
     check_not_empty(dataset, f"{args.split}_dataloader.dataset")

@@ -84,7 +84,7 @@ def _check_labels(labels: Tensor, classes: int, ignore_index: int) -> None:
         raise UserError(
             f"a label map has the value {int(wrong[0])}, the head has {classes} classes",
             "gt_sem_seg",
-            f"correct the label maps (see tools/check_data.py) or num_classes; {ignore_index} is ignored",
+            f"correct the label maps (check-data finds all such) or num_classes; {ignore_index} is ignored",
         )
 
 

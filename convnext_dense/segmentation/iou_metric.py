@@ -93,7 +93,7 @@ class ConfusionIoUMetric(IoUMetric):
                 f"a label map has the value {wrong}, the data set has {classes} classes "
                 f"(0 … {classes - 1}) and ignores {self.ignore_index}",
                 name,
-                "correct the label map (tools/check_data.py finds all such), the classes or ignore_index",
+                "correct the label map (check-data finds all such), the classes or ignore_index",
             )
         if (highest := int(guess.max())) >= classes:
             raise UserError(

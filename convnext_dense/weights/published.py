@@ -54,14 +54,14 @@ class Published:
 
     @property
     def recipe(self) -> str | None:
-        """The shipped config of a fine-tuned model of the original repository; None of other weights."""
+        """The name of the shipped config of a fine-tuned original model; None of other weights."""
         pattern = r"((?:cascade_)?mask_rcnn|upernet)_convnext_(tiny|small|base|large|xlarge)_(1k|22k)_.+"
         match = re.fullmatch(pattern, self.name)
         if match is None:
             return None
         method, size, data = match.groups()
         letter = "xl" if size == "xlarge" else size[0]
-        return f"configs/{method}_convnext_{letter}{'_in22k' if data == '22k' else ''}.py"
+        return f"{method}_convnext_{letter}{'_in22k' if data == '22k' else ''}"
 
 
 _MIT = Licence("MIT", "https://github.com/facebookresearch/ConvNeXt/blob/main/LICENSE")
@@ -224,6 +224,19 @@ def find_published(source: str | os.PathLike[str]) -> Published | None:
         return published_weights()[text]
     file = Path(urlsplit(text).path if "://" in text else text).name
     return next((entry for entry in published_weights().values() if entry.file == file), None)
+
+
+def top1_of(arch: str) -> tuple[float | None, float | None]:
+    """Return the published ImageNet-1k top-1 of a size in %: trained on it alone, and after ImageNet-22k.
+
+    Args:
+        arch: As in the backbone's `arch`, e.g. `tiny` or `v2_tiny`. At 224 px where there is such a figure.
+    """
+    if arch.startswith("v2_"):
+        alone, after_22k = next((top1, after) for size, top1, after in _V2 if f"v2_{size}" == arch)
+        return alone, next(iter(after_22k.values()), None)
+    scores = {name: top1 for name, _, top1 in _V1}
+    return scores.get(f"convnext_{arch}_1k_ema"), scores.get(f"convnext_{arch}_22k_1k")
 
 
 def listing() -> str:

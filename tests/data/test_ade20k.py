@@ -280,7 +280,7 @@ def test_a_full_disk_is_told_before_unpacking(tmp_path, root, files, monkeypatch
 def test_help_for_missing_data(root):
     text = missing_data_help(root)
     assert text == missing_data_help(root / RELEASE)
-    assert f"python tools/prepare_data.py ade20k --root {root} " in text and "--from-archive" in text
+    assert f"convnext-dense prepare-data ade20k --root {root} " in text and "--from-archive" in text
     assert f"{root / RELEASE}/" in text
     assert "images/training/          20,210 .jpg files   (found: 0)" in text
 

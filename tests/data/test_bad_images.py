@@ -155,7 +155,7 @@ def test_segmentation_bad_images_are_an_error_or_set_aside(train, tmp_path, caps
     assert train("--cfg-options", "train_dataloader.dataset.on_bad_image=skip") == 0
     rows = list(csv.DictReader((tmp_path / "run/quarantine.csv").open()))
     assert [row["file"] for row in rows] == [str(victim)]
-    assert json.loads((tmp_path / "run/metrics.json").read_text())
+    assert json.loads((tmp_path / "run/latest/metrics.json").read_text())
     for i in range(5, 9):
         cut(images / f"copy{i}{source.suffix}")
     assert train("--cfg-options", "train_dataloader.dataset.on_bad_image=skip") == 2

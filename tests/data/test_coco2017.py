@@ -146,7 +146,7 @@ def test_by_hand(archives, folder, tmp_path, monkeypatch, capsys):
     assert cli.main(command) == cli.main(command) == 0
     out = capsys.readouterr().out
     assert "train2017, val2017 and their annotations in" in out
-    assert "next: python tools/train.py configs/mask_rcnn_convnext_t.py" in out
+    assert "next: convnext-dense train configs/mask_rcnn_convnext_t.py" in out
 
 
 def test_a_training_without_coco_says_how_to_get_it(tmp_path, monkeypatch, capsys):
@@ -154,6 +154,6 @@ def test_a_training_without_coco_says_how_to_get_it(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     assert cli.main(["train", config]) == 2
     error = capsys.readouterr().err
-    assert "python tools/prepare_data.py coco --root data/coco" in error
+    assert "convnext-dense prepare-data coco --root data/coco" in error
     assert "train2017 holds 0 .jpg files instead of 118,287" in error
     assert missing_data_help("data/coco").splitlines()[1] in error

@@ -59,7 +59,7 @@ def test_the_same_box_from_every_format(folder, kind, capsys):
     dog = next(a for a in coco.annotations[1] if coco.labels[a["category_id"]] == 0)
     assert dog["bbox"] == pytest.approx([0, 0, 10, 20], abs=1e-6)
     assert dog["area"] == pytest.approx(200)
-    assert "next: python tools/check_data.py --coco" in capsys.readouterr().out
+    assert "next: convnext-dense check-data --coco" in capsys.readouterr().out
 
 
 def test_difficult_objects_of_voc_are_marked(folder):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from convnext_dense import cli
@@ -25,7 +27,9 @@ def test_shapes_by_hand(tmp_path, capsys):
     assert cli.main(command) == cli.main(command) == 0
     out = capsys.readouterr().out
     assert out.count(f"2 training and 1 validation scenes of 64x64, 9 classes, in {tmp_path / 's'}") == 2
-    assert "set data_root" in out and "next: python tools/train.py configs/demo/" in out
+    assert "set data_root" in out and re.search(
+        r"next: convnext-dense train \S*upernet_convnext_atto_shapes", out
+    )
     assert (tmp_path / "s" / "annotations" / "instances_val.json").exists()
 
 
@@ -35,7 +39,7 @@ def test_ade20k_by_hand(tmp_path, capsys, monkeypatch):
         assert cli.main(["prepare-data", "ade20k", "--root", str(tmp_path), "--url", site.url]) == 0
     out = capsys.readouterr().out
     assert str(tmp_path / ade20k.RELEASE) in out and "no longer needed" in out
-    assert "next: python tools/train.py configs/upernet_convnext_b.py" in out
+    assert re.search(r"next: convnext-dense train \S*upernet_convnext_b\b", out)
 
 
 def test_a_mistake_is_a_message_and_exit_code_2(tmp_path, capsys):

@@ -5,7 +5,15 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from convnext_dense.engine.config import adapt_to_cpu, config_to_json, load_config, plain, use_amp, walk_dicts
+from convnext_dense.engine.config import (
+    adapt_to_cpu,
+    config_to_json,
+    load_config,
+    plain,
+    settle_workers,
+    use_amp,
+    walk_dicts,
+)
 from convnext_dense.errors import UserError
 
 
@@ -93,6 +101,14 @@ def test_plain_turns_arrays_and_tuples_into_lists():
 def test_walk_visits_every_dict_with_its_path():
     paths = dict(walk_dicts({"a": [{"b": 1}, {"c": {"d": 2}}]}))
     assert set(paths) == {"", "a.0", "a.1", "a.1.c"}
+
+
+def test_without_workers_their_settings_are_left_out():
+    loader = dict(num_workers=0, persistent_workers=True, prefetch_factor=4, batch_size=2)
+    cfg = Config(dict(train_dataloader=loader, val_dataloader=dict(num_workers=1, persistent_workers=True)))
+    settle_workers(cfg)
+    assert cfg.train_dataloader == dict(num_workers=0, batch_size=2)
+    assert cfg.val_dataloader.persistent_workers
 
 
 def test_amp_switch(config_file):

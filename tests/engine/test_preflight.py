@@ -61,7 +61,7 @@ def test_the_embedded_data_set_is_made_by_a_command(tmp_path):
     missing = loader(data_root=str(tmp_path / "shapes"), metainfo=dict(classes=SEMANTIC_CLASSES))
     with pytest.raises(UserError) as error:
         check_data(Config(dict(train_dataloader=missing)))
-    assert f"tools/prepare_data.py shapes --root {tmp_path / 'shapes'}" in error.value.fix
+    assert f"convnext-dense prepare-data shapes --root {tmp_path / 'shapes'}" in error.value.fix
 
 
 def test_weights_that_cannot_be_had_stop_the_run_before_it_starts(tmp_path, monkeypatch):

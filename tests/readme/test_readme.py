@@ -136,8 +136,20 @@ def test_commands_on_weights(tmp_path):
     assert (tmp_path / "convnext_tiny_timm.safetensors").exists()
 
 
+def test_the_verbs_of_the_console_command(tmp_path, monkeypatch):
+    """In a folder without a checkout."""
+    monkeypatch.chdir(tmp_path)
+    commands = [c for c in COMMANDS if c.startswith("convnext-dense ")]
+    assert len(commands) == 3
+    for command in commands:
+        assert cli.main(shlex.split(command)[1:]) == 0
+    assert load_config(tmp_path / "mine.py").model.backbone.arch == "base"
+
+
 def test_every_command_is_known_to_a_test():
-    known = re.compile(r"make (demo|test)$|source \.venv/bin/activate$|(python )?tools/\w+\.(py|sh) ")
+    known = re.compile(
+        r"make (demo|test)$|source \.venv/bin/activate$|(python )?tools/\w+\.(py|sh) |convnext-dense "
+    )
     assert [command for command in COMMANDS if not known.match(command)] == []
 
 

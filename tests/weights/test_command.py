@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from convnext_dense import cli
+from convnext_dense.cli import weights as verb
 from convnext_dense.weights import describe_weights, load_weights
 from convnext_dense.weights.convert import FORMATS
 
@@ -24,7 +25,7 @@ def _run(capsys: pytest.CaptureFixture, *words: object) -> tuple[int, str]:
 
 
 def test_the_formats_of_the_command_line_are_all() -> None:
-    assert cli._WEIGHT_FORMATS == FORMATS
+    assert verb.FORMATS == FORMATS
 
 
 def test_a_file_is_converted_and_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
