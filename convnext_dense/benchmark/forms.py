@@ -62,7 +62,7 @@ class Pass:
                 return list(self.call() if self.compared is None else self.compared())
         self.reset()
         outputs = self()
-        return [*outputs, *(parameter.grad.flatten() for parameter in self.watched)]
+        return [*outputs, *(p.grad.flatten() for p in self.watched if p.grad is not None)]
 
     def reset(self) -> None:
         """Forget the gradients."""
@@ -74,8 +74,8 @@ class Pass:
 
 
 def in_forms(
-    name: str, model: nn.Module, setting: Setting, parts: Parts = ("",)
-) -> Iterator[tuple[str, nn.Module, Callable[[Tensor], Tensor]]]:
+    name: str, model: Any, setting: Setting, parts: Parts = ("",)
+) -> Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]:
     """Yield each form's name, the model in that form, and what brings an image into its memory format.
 
     Our own models choose their memory format themselves, so that they have no second one. The forms share
@@ -88,7 +88,7 @@ def in_forms(
         parts: What to compile.
     """
     model.train(setting.trains)
-    formats: list[tuple[str, str, Any]] = [(EAGER, COMPILED, torch.contiguous_format)]
+    formats: list[tuple[str, str, torch.memory_format]] = [(EAGER, COMPILED, torch.contiguous_format)]
     if name != OURS:
         formats.append((CHANNELS_LAST, COMPILED_LAST, torch.channels_last))
     for eager, compiled, memory_format in formats:

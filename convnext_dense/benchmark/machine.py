@@ -66,8 +66,7 @@ def peak_flops(dtype: str, device: str, threads: int) -> float:
         kernel = torch.randn(512, 512, 3, 3, device=device, dtype=kind)
         kernel = kernel.to(memory_format=torch.channels_last)
         work = 2 * 32 * 32 * 9 * 512 * 512
-        best = max(best, _rate(functools.partial(F.conv2d, image, kernel, padding=1), work, device))
-    return best
+        return max(best, _rate(functools.partial(F.conv2d, image, kernel, padding=1), work, device))
 
 
 def synchronize(device: str) -> None:
@@ -93,9 +92,12 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    of = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    pairs = (line.partition(":") for line in lines)
+    of = {key.strip(): value.strip() for key, _, value in pairs}
     wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in of.get("flags", "")]
-    family = ", ".join(f"{key.removeprefix('cpu ')} {of[key]}" for key in ("cpu family", "model") if key in of)
+    family = ", ".join(
+        f"{key.removeprefix('cpu ')} {of[key]}" for key in ("cpu family", "model") if key in of
+    )
     return f"{of.get('model name', platform.processor())} ({family}; {' '.join(wide)})"
 
 

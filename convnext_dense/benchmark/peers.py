@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -58,7 +58,7 @@ class _Maps(nn.Module):
 
 
 class _NormedMaps(_Maps):
-    """The same of a network that returns its maps without norm: with the norms that it lacks, as fast ones."""
+    """The same of a network that returns its maps without norm, with norms of the fast kind."""
 
     def __init__(
         self,
@@ -74,10 +74,7 @@ class _NormedMaps(_Maps):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         maps = super().forward(images)
         return tuple(
-            F.layer_norm(x.permute(0, 2, 3, 1), norm.normalized_shape, norm.weight, norm.bias, norm.eps).permute(
-                0, 3, 1, 2
-            )
-            for x, norm in zip(maps, self.norms, strict=True)
+            norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) for x, norm in zip(maps, self.norms, strict=True)
         )
 
 
@@ -156,7 +153,7 @@ def _timm(arch: str, state: Mapping[str, Tensor]) -> BackbonePeer:
     model.head = nn.Identity()  # its norm belongs to the classifier
     names = load_renamed(model, state, "timm")
 
-    def maps(network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def maps(network: Any, images: Tensor) -> tuple[Tensor, ...]:
         return network.forward_intermediates(images, intermediates_only=True)
 
     return _wrapped(_NormedMaps(model, maps, state), names)
@@ -172,7 +169,7 @@ def _torchvision(arch: str, state: Mapping[str, Tensor]) -> BackbonePeer:
     del model.avgpool, model.classifier
     names = load_renamed(model, state, "torchvision")
 
-    def maps(network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def maps(network: Any, images: Tensor) -> tuple[Tensor, ...]:
         outputs = []
         for layer in network.features:
             images = layer(images)
@@ -219,7 +216,9 @@ def build_segmentor(setting: Setting, classes: int, state: Mapping[str, Tensor])
         )
         model = UperNetForSemanticSegmentation(config)
     except (ImportError, RuntimeError) as error:
-        raise MissingPeerError(f"transformers does not load here ({error}): {_INSTALL[TRANSFORMERS]}") from error
+        raise MissingPeerError(
+            f"transformers does not load here ({error}): {_INSTALL[TRANSFORMERS]}"
+        ) from error
     if not setting.trains:
         state = {name: tensor for name, tensor in state.items() if not name.startswith("auxiliary_head.")}
     return BackbonePeer(model, load_renamed(model, state, "hf"))

@@ -8,6 +8,7 @@ LayerNorm and its linear layers and back. Sources: github.com/facebookresearch/C
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class PlainConvNeXt(nn.Module):
         stem = nn.Sequential(nn.Conv2d(3, dims[0], 4, stride=4), _ChannelsFirstNorm(dims[0]))
         halvings = [
             nn.Sequential(_ChannelsFirstNorm(narrow), nn.Conv2d(narrow, wide, 2, stride=2))
-            for narrow, wide in zip(dims, dims[1:], strict=False)
+            for narrow, wide in pairwise(dims)
         ]
         self.downsample_layers = nn.ModuleList([stem, *halvings])
         self.stages = nn.ModuleList(

@@ -13,7 +13,7 @@ from typing import Any
 from mmengine.config import ConfigDict
 from torch import nn
 
-from ..data.config_text import BASES
+from ..config_files import configs_folder
 from ..engine.config import load_config, walk_dicts
 from ..engine.libraries import load_libraries
 from ..errors import UserError
@@ -46,17 +46,10 @@ def shipped_model(kind: str, arch: str) -> ConfigDict:
         arch: A name of `ARCHS`.
 
     Raises:
-        UserError: The shipped configs are not there.
+        UserError: The installation lacks the configs.
     """
-    path = BASES / "models" / f"{kind}_convnext.py"
-    if not path.is_file():
-        raise UserError(
-            "the shipped configs are not beside the package",
-            str(path),
-            "run the benchmark in a clone of the repository, installed with `pip install -e .`",
-        )
     size = parse_arch(arch)
-    model = load_config(path).model
+    model = load_config(configs_folder() / "_base_/models" / f"{kind}_convnext.py").model
     model.backbone.update(arch=arch, drop_path_rate=0.0, init_cfg=None)
     if size.use_grn:
         model.backbone.layer_scale_init_value = 0.0

@@ -18,7 +18,12 @@ from .memory import peak_bytes
 
 OURS = "ours"
 BEST, DEFAULT = "best peer", "eager"
-EAGER, CHANNELS_LAST, COMPILED, COMPILED_LAST = "eager", "channels_last", "compiled", "compiled, channels_last"
+EAGER, CHANNELS_LAST, COMPILED, COMPILED_LAST = (
+    "eager",
+    "channels_last",
+    "compiled",
+    "compiled, channels_last",
+)
 #: Compares our outputs with a peer's: the largest difference, absolute and relative.
 Compare = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[float, float]]
 
@@ -32,7 +37,7 @@ class Side:
         form: `EAGER` (as the library does it by default), `CHANNELS_LAST` or a form that begins with
             `COMPILED`.
         run: Does the work; it is what is timed.
-        outputs: Computes what is compared with the other sides, once and untimed; None for what `run` returns.
+        outputs: Computes what is compared, once and untimed; None for what `run` returns.
         reset: Called untimed before each run and after it, to give back what the run leaves.
     """
 
@@ -108,7 +113,7 @@ def measure(
     compare: Compare | None = None,
     flops: bool = True,
 ) -> list[Measured]:
-    """Time the sides in turns, after one round that does not count; then see what each allocates and computes.
+    """Time the sides in turns, after a round that does not count; then see what each allocates and computes.
 
     Args:
         sides: The first is ours and has the outputs that the others' are compared with.

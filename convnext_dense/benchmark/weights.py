@@ -26,7 +26,7 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
         noise = torch.randn(tensor.shape, generator=generator).to(tensor.device)
         if name.endswith("running_var"):
             tensor.copy_(1 + 0.2 * noise.abs())
-        elif name.endswith("grn.gamma") or tensor.ndim < 2 and name.endswith(("weight", "gamma")):
+        elif name.endswith("grn.gamma") or (tensor.ndim < 2 and name.endswith(("weight", "gamma"))):
             # of norms and GRN, or the layer scale
             centre = _LAYER_SCALE if name.endswith(".gamma") else 1.0
             tensor.copy_(centre * (1 + 0.2 * noise))

@@ -20,8 +20,9 @@ _WHERE = {
     "pipeline": ("pipeline", "PIPELINE"),
 }
 NAMES = tuple(_WHERE)
+OVERVIEW = "overview"  #: all that docs/benchmarks.md has
 
-__all__ = ["NAMES", "Case", "Comparison", "load_case"]
+__all__ = ["NAMES", "OVERVIEW", "Case", "Comparison", "load_case"]
 
 
 def load_case(name: str) -> Case:
@@ -31,6 +32,6 @@ def load_case(name: str) -> Case:
         UserError: There is none of that name.
     """
     if name not in _WHERE:
-        raise UserError(f"unknown case {name!r}", "benchmark", did_you_mean(name, (*NAMES, "targets")))
+        raise UserError(f"unknown case {name!r}", "benchmark", did_you_mean(name, (*NAMES, OVERVIEW)))
     module, attribute = _WHERE[name]
     return getattr(import_module(f"{__name__}.{module}"), attribute)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -27,11 +28,11 @@ def compare_backbone(setting: Setting) -> list[Comparison]:
     sides = list(_sides(OURS, ours, WATCHED, setting))
     notes: list[str] = []
     for name in BACKBONES:
-        peer = missing(name, setting, lambda name=name: build_backbone(name, setting.arch, state), notes)
+        peer = missing(name, setting, partial(build_backbone, name, setting.arch, state), notes)
         if peer is not None:
             watched = [peer.names[watched] for watched in WATCHED]
             sides += _sides(name, peer.model.to(setting.device), watched, setting)
-    return [compare_sides("backbone", f"ConvNeXt {setting.arch}", setting, sides, notes)]
+    return [compare_sides(f"ConvNeXt {setting.arch}", setting, sides, notes)]
 
 
 def _sides(name: str, model: nn.Module, watched: Sequence[str], setting: Setting) -> Iterator[Side]:

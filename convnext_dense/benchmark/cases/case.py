@@ -23,22 +23,24 @@ class Comparison:
     """The sides of one piece of work.
 
     Attributes:
-        case: Name of the case.
         title: What was done, in a few words.
         setting: How; only what the case heeds counts.
         measured: All sides, ours first.
         notes: One line each about peers that are missing and the like.
         details: More numbers, for the JSON.
         text: A table of its own, instead of that of the sides.
+        case: Name of the case, and settings that it heeds; whoever runs it sets both.
+        heeds: The latter.
     """
 
-    case: str
     title: str
     setting: Setting
     measured: list[Measured]
     notes: list[str] = field(default_factory=list)
     details: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
+    case: str = ""
+    heeds: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,6 @@ class Case:
 
 
 def compare_sides(
-    case: str,
     title: str,
     setting: Setting,
     sides: Sequence[Side],
@@ -74,11 +75,11 @@ def compare_sides(
         if setting.trains and setting.dtype != "fp32":
             tolerance *= _REDUCED_GRADIENT
     measured = measure(sides, setting.rounds, setting.device, tolerance, compare, flops)
-    return Comparison(case, title, setting, measured, list(notes))
+    return Comparison(title, setting, measured, list(notes))
 
 
 def missing(name: str, setting: Setting, build: Callable[[], Any], notes: list[str]) -> Any:
-    """Build a peer; None, with a note that says why, if it cannot run here, and None if it is not asked for."""
+    """Build a peer; None if it is not asked for, and None with a note that says why if it cannot run here."""
     if not setting.wants(name):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Mask R-CNN and Cascade Mask R-CNN from the normalised images to boxes and masks, or to the loss's gradients."""
+"""Mask R-CNN and Cascade Mask R-CNN from normalised images to boxes and masks, or to the loss's gradients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .case import Case, Comparison, compare_sides
 
 #: Boxes of each image that come to the last NMS, before which a trained detector has some hundreds.
 CANDIDATES = 1000
-#: What the classifier's logits are brought to, by their standard deviation: some classes are likely, most not.
+#: Standard deviation that the classifier's logits are brought to: some classes are likely, most not.
 LOGITS_STD = 2.0
 #: How far the proposals move from their anchors.
 PROPOSAL_SHIFT = 0.1
@@ -38,9 +38,8 @@ _PARTS = ("backbone", "neck", "rpn_head")
 
 def compare_detector(kind: str, setting: Setting) -> list[Comparison]:
     """Compare a detector with mmdet's, whose operators are compiled ones where there are any."""
-    ours, stock = (
-        model.to(setting.device) for model in build_pair(kind, shipped_model(kind, setting.arch))
-    )
+    pair: list[Any] = list(build_pair(kind, shipped_model(kind, setting.arch)))
+    ours, stock = (model.to(setting.device) for model in pair)
     threshold = _make_decided(ours.eval(), setting)
     stock.load_state_dict(ours.state_dict())
     for model in (ours, stock):
@@ -56,7 +55,7 @@ def compare_detector(kind: str, setting: Setting) -> list[Comparison]:
     compare = partial(compare_detections, notes=notes) if whole else None
     tolerance = _LOSS_TOLERANCE if setting.trains and setting.dtype == "fp32" else None
     title = f"{'Cascade ' if 'cascade' in kind else ''}Mask R-CNN {setting.arch}"
-    return [compare_sides(kind, title, setting, sides, notes, compare, tolerance)]
+    return [compare_sides(title, setting, sides, notes, compare, tolerance)]
 
 
 def compare_detections(
@@ -102,7 +101,7 @@ def compare_detections(
     return distance, max(relative, share if share > UNPAIRED else 0.0)
 
 
-def _sides(name: str, model: nn.Module, extension: ModuleType | None, setting: Setting) -> Iterator[Side]:
+def _sides(name: str, model: Any, extension: ModuleType | None, setting: Setting) -> Iterator[Side]:
     images = setting.images()
     for form, made, place in in_forms(name, model, setting, _PARTS):
         placed = place(images)

@@ -33,7 +33,7 @@ class _Scene:
 
 
 def compare_evaluation(setting: Setting) -> list[Comparison]:
-    """Score boxes, then masks, with `evaluate_coco` and with `COCOeval`; ours also gives each class's scores."""
+    """Score boxes, then masks, with `evaluate_coco`, which gives each class's scores too, and `COCOeval`."""
     scene = _make_scene(setting.number)
     kinds: tuple[IouType, ...] = ("bbox", "segm")
     comparisons = []
@@ -42,7 +42,7 @@ def compare_evaluation(setting: Setting) -> list[Comparison]:
         if setting.wants(PYCOCOTOOLS):
             sides.append(Side(PYCOCOTOOLS, EAGER, partial(_theirs, scene, kind)))
         title = f"COCO metric, {kind}, {setting.number:,} images"
-        comparisons.append(compare_sides("eval", title, setting, sides, tolerance=1e-9, flops=False))
+        comparisons.append(compare_sides(title, setting, sides, tolerance=1e-9, flops=False))
     return comparisons
 
 

@@ -61,7 +61,7 @@ def compare_masks(setting: Setting) -> list[Comparison]:
             )
         )
     title = f"mask pasting and RLE, {DETECTIONS} detections"
-    return [compare_sides("masks", title, setting, sides, tolerance=0.0, flops=False)]
+    return [compare_sides(title, setting, sides, tolerance=0.0, flops=False)]
 
 
 def _smooth_logits(setting: Setting) -> Tensor:

@@ -53,7 +53,7 @@ def compare_roi_align(setting: Setting) -> list[Comparison]:
     if compiled := _compiled(setting, notes):
         sides.append(Side(COMPILED_MMCV, EAGER, partial(pool, theirs, maps, compiled)))
         sides.append(Side(COMPILED_MMCV, CHANNELS_LAST, partial(pool, theirs, last, compiled)))
-    return [compare_sides("roi_align", "RoIAlign, 1,000 RoIs", setting, sides, notes, flops=False)]
+    return [compare_sides("RoIAlign, 1,000 RoIs", setting, sides, notes, flops=False)]
 
 
 def compare_nms(setting: Setting) -> list[Comparison]:
@@ -80,9 +80,7 @@ def compare_nms(setting: Setting) -> list[Comparison]:
         if compiled:
             sides.append(Side(COMPILED_MMCV, EAGER, partial(keep, compiled, given)))
         title = f"NMS, 2,000 boxes {kind}"
-        comparisons.append(
-            compare_sides("nms", title, setting, sides, notes, tolerance=0.0, flops=False)
-        )
+        comparisons.append(compare_sides(title, setting, sides, notes, tolerance=0.0, flops=False))
     return comparisons
 
 

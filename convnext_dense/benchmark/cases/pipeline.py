@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +16,12 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
+from ...config_files import configs_folder
 from ...engine.config import load_config
 from ...engine.libraries import load_libraries
 from ...errors import UserError
 from ..setting import Setting
 from ..stock import shipped_model
-from ...data.config_text import BASES
 from .case import Case, Comparison
 from .pipeline_data import write_ade20k, write_coco
 
@@ -45,7 +45,7 @@ class StageClock:
     """Seconds by stage; what runs within another stage counts for itself alone."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
         self._within: list[float] = []  # of each stage that is open, the seconds of those within it
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,7 +73,7 @@ def compare_pipeline(setting: Setting) -> list[Comparison]:
         ("ADE20K", "upernet", "ade20k_512", _write_ade20k),
     ):
         with tempfile.TemporaryDirectory() as folder:
-            cfg = load_config(BASES / "datasets" / f"{base}.py")
+            cfg = load_config(configs_folder() / "_base_/datasets" / f"{base}.py")
             if setting.data is None:
                 root = Path(folder) / "data"
                 write(root, min(setting.number, _DISTINCT), cfg)
@@ -109,7 +109,7 @@ def _time_pipeline(name: str, kind: str, cfg: Config, setting: Setting) -> Compa
     batch = cfg.train_dataloader.batch_size
     clock = StageClock()
     cv2.setNumThreads(0)  # as the runtime configs set it for the workers
-    np.random.seed(0)  # noqa: NPY002  (the libraries' transforms draw from it)
+    np.random.seed(0)  # the libraries' transforms draw from it
     with DefaultScope.overwrite_default_scope(scope):
         dataset = DATASETS.build(cfg.train_dataloader.dataset)
         preprocess = MODELS.build(shipped_model(kind, "tiny").data_preprocessor)
@@ -122,7 +122,10 @@ def _time_pipeline(name: str, kind: str, cfg: Config, setting: Setting) -> Compa
             while count < setting.number:
                 collate([load((count + i) % len(dataset)) for i in range(batch)])
                 count += batch
-    stages = {stage: 1e3 * seconds / count for stage, seconds in clock.seconds.most_common()}
+    stages = {
+        stage: 1e3 * seconds / count
+        for stage, seconds in sorted(clock.seconds.items(), key=lambda item: -item[1])
+    }
     details = {
         "images": count,
         "batch": batch,
@@ -135,7 +138,7 @@ def _time_pipeline(name: str, kind: str, cfg: Config, setting: Setting) -> Compa
             for workers in _WORKERS
         }
     title = f"input pipeline, {name}"
-    return Comparison("pipeline", title, setting, [], [], details, _table(details, setting.step_s))
+    return Comparison(title, setting, [], [], details, _table(details, setting.step_s))
 
 
 def wait_share(load_s: float, step_s: float) -> float:
@@ -179,16 +182,18 @@ def _timed_masks(clock: StageClock) -> Iterator[None]:
 def _table(details: dict[str, Any], step_s: float | None) -> str:
     stages, batch = details["ms_per_image"], details["batch"]
     total = sum(stages.values())
-    lines = [
-        f"  {stage:<26}{ms:8.2f} ms an image {100 * ms / total:5.0f} %" for stage, ms in stages.items()
-    ]
+    lines = [f"  {stage:<26}{ms:8.2f} ms an image {100 * ms / total:5.0f} %" for stage, ms in stages.items()]
     lines.append(f"  {'all':<26}{total:8.2f} ms an image, {1e3 / total:.0f} images/s and core")
     if step_s is None:
-        lines.append(f"  one worker keeps up with steps of {total * batch / 1e3:.2f} s or more (batch {batch})")
+        lines.append(
+            f"  one worker keeps up with steps of {total * batch / 1e3:.2f} s or more (batch {batch})"
+        )
     for workers, share in details.get("data_wait_share", {}).items():
         kind = "worker" if workers == "1" else "workers"
         lines.append(f"  a step of {step_s:g} s with {workers} {kind} waits {100 * share:.0f} % of its time")
     return "\n".join(lines)
 
 
-PIPELINE = Case(compare_pipeline, "the input pipelines of training", {"number": 100}, ("number", "data", "step_s"))
+PIPELINE = Case(
+    compare_pipeline, "the input pipelines of training", {"number": 100}, ("number", "data", "step_s")
+)

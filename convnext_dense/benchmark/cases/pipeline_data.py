@@ -30,12 +30,16 @@ def write_coco(root: Path, images: int, class_names: list[str]) -> None:
     }
     for index in range(1, images + 1):
         cv2.imwrite(
-            str(root / "train2017" / f"{index}.jpg"), _photo(rng, COCO_PX), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+            str(root / "train2017" / f"{index}.jpg"),
+            _photo(rng, COCO_PX),
+            [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY],
         )
         coco["images"].append({"id": index, "file_name": f"{index}.jpg", "height": height, "width": width})
         for _ in range(OBJECTS):
             outline = _outline(rng, COCO_PX)
-            coco["annotations"].append(_object(len(coco["annotations"]) + 1, index, outline, class_names, rng))
+            coco["annotations"].append(
+                _object(len(coco["annotations"]) + 1, index, outline, class_names, rng)
+            )
         if index % CROWD_EVERY == 0:
             coco["annotations"].append(_crowd(len(coco["annotations"]) + 1, index))
     (root / "annotations" / "instances_train2017.json").write_text(json.dumps(coco))

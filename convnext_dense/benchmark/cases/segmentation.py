@@ -27,7 +27,7 @@ _PARTS = ("backbone", "decode_head")
 
 
 def compare_upernet(setting: Setting) -> list[Comparison]:
-    """Compare UperNet with mmseg's and Hugging Face's; in training with the auxiliary head, as both have it."""
+    """Compare UperNet with mmseg's and Hugging Face's; in training with the auxiliary head."""
     _check_batch(setting)
     cfg = shipped_model("upernet", setting.arch)
     cfg.test_cfg = ConfigDict(mode="whole")
@@ -42,7 +42,7 @@ def compare_upernet(setting: Setting) -> list[Comparison]:
     if theirs is not None:
         watched = [theirs.names[name] for name in (_STEM, _FUSION)]
         sides += _hugging_face_sides(theirs.model.to(setting.device), watched, classes, setting)
-    return [compare_sides("upernet", f"UperNet {setting.arch}", setting, sides, notes)]
+    return [compare_sides(f"UperNet {setting.arch}", setting, sides, notes)]
 
 
 def compare_upernet_head(setting: Setting) -> list[Comparison]:
@@ -73,7 +73,7 @@ def compare_upernet_head(setting: Setting) -> list[Comparison]:
                 placed = [(last if name == OURS else place)(map_) for map_ in maps]
                 watched = pick(made, ["fpn_bottleneck.conv.weight"])
                 sides.append(Pass(_logits(made, placed), made, watched, setting).side(name, form))
-    return [compare_sides("upernet_head", f"UperNet {setting.arch}'s head", setting, sides)]
+    return [compare_sides(f"UperNet {setting.arch}'s head", setting, sides)]
 
 
 def _logits(head: nn.Module, maps: Sequence[Tensor]) -> Callable[[], Sequence[Tensor]]:
