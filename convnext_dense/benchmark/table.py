@@ -35,7 +35,7 @@ def print_comparison(comparison: Comparison) -> None:
     for ratio in ratios(comparison.measured):
         console.print(f"  {escape(_sentence(ratio))}")
     for note in comparison.notes:
-        console.print(f"  {escape(note)}")
+        console.print(f"  {escape(note)}", soft_wrap=True)
 
 
 def to_json(comparisons: Sequence[Comparison], device: str) -> dict[str, Any]:
@@ -56,8 +56,9 @@ def _conditions(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison) -> Table:
-    table = Table(*_HEADINGS[:1], box=None, pad_edge=False, padding=(0, 2))
-    for heading in _HEADINGS[1:]:
+    table = Table(_HEADINGS[0], box=None, pad_edge=False, padding=(0, 2))
+    counted = any(side.flops for side in comparison.measured)
+    for heading in _HEADINGS[1:] if counted else _HEADINGS[1:-2]:
         table.add_column(heading, justify="right")
     first = comparison.measured[0]
     for side in comparison.measured:
@@ -67,7 +68,7 @@ def _table(comparison: Comparison) -> Table:
             continue
         relative = median(own / base for own, base in zip(side.seconds, first.seconds, strict=True))
         rate, share = _rate(side, comparison)
-        table.add_row(
+        cells = [
             name,
             f"{1e3 * side.median_s:,.1f}",
             f"{relative:.2f}",
@@ -75,7 +76,8 @@ def _table(comparison: Comparison) -> Table:
             "" if side.relative_difference is None else f"{side.relative_difference:.0e}",
             "" if rate is None else f"{rate / 1e9:,.0f}",
             "" if share is None else f"{100 * share:.0f} %",
-        )
+        ]
+        table.add_row(*cells[: len(table.columns)])
     return table
 
 

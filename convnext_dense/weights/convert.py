@@ -161,8 +161,9 @@ def rename_weights(
         raise refuse_no_convnext(state, "the state dict")
     named, left = _named(TARGETS[to], _kind(weights), weights)
     ours = {**weights.backbone, **weights.heads}
-    kept = [name for name in ours if name not in left]
-    return named, dict(zip(kept, named, strict=True)), {name: ours[name] for name in left}
+    full = {name: f"backbone.{name}" if f"backbone.{name}" in state else name for name in ours}
+    kept = [full[name] for name in ours if name not in left]
+    return named, dict(zip(kept, named, strict=True)), {full[name]: ours[name] for name in left}
 
 
 def _kind(weights: Weights) -> str:

@@ -194,9 +194,9 @@ def _make_decided(model: Any, setting: Setting) -> float:
         The score threshold with `CANDIDATES` boxes of each image above it, midway between two scores.
     """
     model.rpn_head.rpn_reg.weight.mul_(PROPOSAL_SHIFT)
-    heads = model.roi_head.bbox_head
-    heads = list(heads) if isinstance(heads, nn.ModuleList) else [heads]
-    logits: dict[nn.Module, Tensor] = {}
+    head: Any = model.roi_head.bbox_head
+    heads: list[Any] = list(head) if isinstance(head, nn.ModuleList) else [head]
+    logits: dict[Any, Tensor] = {}
     hooks = [
         head.fc_cls.register_forward_hook(lambda layer, _, output: logits.update({layer: output}))
         for head in heads
