@@ -17,7 +17,6 @@ from ..peers import COMPILED_MMCV, STOCK
 from ..setting import Setting
 from ..stock import build_pair, compiled_operators, how_to_compile, operators, shipped_model
 from ..timing import OURS, Side
-from ..weights import pick
 from .boxes import random_boxes
 from .case import Case, Comparison, compare_sides
 
@@ -30,9 +29,9 @@ PROPOSAL_SHIFT = 0.1
 OBJECTS = 10  #: of each training image
 #: Share of the detections that may have no counterpart: a sum in another order turns some comparisons.
 UNPAIRED = 0.05
-#: Of training: another proposal at the margin shuffles the samples of the second stage anew.
+#: Of training, where losses are compared and no gradients: another proposal at the margin shuffles the
+#: samples of the second stage anew.
 _LOSS_TOLERANCE = 0.05
-_STEM = "backbone.downsample_layers.0.0.weight"
 _PARTS = ("backbone", "neck", "rpn_head")
 
 
@@ -116,7 +115,7 @@ def _sides(name: str, model: Any, extension: ModuleType | None, setting: Setting
             )
         call = partial(_with_operators, extension, call)
         compared = partial(_with_operators, extension, compared) if compared else None
-        yield Pass(call, made, pick(made, [_STEM]), setting, compared).side(name, form)
+        yield Pass(call, made, (), setting, compared).side(name, form)
 
 
 def _with_operators(extension: ModuleType | None, call: Callable[[], Any]) -> Any:
