@@ -9,7 +9,9 @@ from importlib import import_module
 from ..errors import UserError, did_you_mean
 from ..imports import uncollected
 
-SCOPES = ("mmdet", "mmseg")
+#: Scopes, and what this toolkit adds to each.
+_ADDED = {"mmdet": "convnext_dense.detection", "mmseg": "convnext_dense.segmentation"}
+SCOPES = tuple(_ADDED)
 _PARTS = ("datasets", "models", "evaluation", "engine", "visualization")
 
 
@@ -29,5 +31,4 @@ def load_libraries(*scopes: str) -> None:
         for scope in scopes:
             for part in _PARTS:
                 import_module(f"{scope}.{part}")
-            if scope == "mmseg":
-                import_module("convnext_dense.segmentation")
+            import_module(_ADDED[scope])

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .convert import convert_weights
+    from .convert import convert_weights, rename_weights
     from .describe import describe_weights
     from .load import load_weights
     from .published import published_weights
@@ -24,6 +24,7 @@ _LAZY = {
     "load_weights": ".load",
     "published_weights": ".published",
     "read_checkpoint": ".read",
+    "rename_weights": ".convert",
     "resolve_source": ".resolve",
 }
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "load_weights",
     "published_weights",
     "read_checkpoint",
+    "rename_weights",
     "resolve_source",
 ]
 

@@ -140,6 +140,32 @@ def convert_weights(
     return "\n".join(lines)
 
 
+def rename_weights(
+    state: Mapping[str, Tensor], to: str
+) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Tensor]]:
+    """Return a model's tensors as another library keeps them; values are shared, not copied.
+
+    Args:
+        state: State dict of a `ConvNeXt` or of a model with it, of any family.
+        to: A key of `TARGETS`.
+
+    Returns:
+        The tensors under that library's names and in its shapes, those names by the names here, and the
+        tensors that it has no place for.
+
+    Raises:
+        UserError: There is no ConvNeXt in it.
+    """
+    weights = map_convnext(state)
+    if weights is None:
+        raise refuse_no_convnext(state, "the state dict")
+    named, left = _named(TARGETS[to], _kind(weights), weights)
+    ours = {**weights.backbone, **weights.heads}
+    full = {name: f"backbone.{name}" if f"backbone.{name}" in state else name for name in ours}
+    kept = [full[name] for name in ours if name not in left]
+    return named, dict(zip(kept, named, strict=True)), {full[name]: ours[name] for name in left}
+
+
 def _kind(weights: Weights) -> str:
     parts = {name.partition(".")[0] for name in weights.heads}
     if parts - {"norm", "norms", "head", *_PRETRAINING}:
