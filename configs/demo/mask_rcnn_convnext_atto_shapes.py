@@ -46,4 +46,4 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
 )
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=11))
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=12))

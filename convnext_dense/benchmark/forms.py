@@ -70,7 +70,12 @@ class Pass:
 
     def side(self, name: str, form: str) -> Side:
         """Return the pass as a side of a comparison."""
-        return Side(name, form, self, self.outputs, self.reset)
+        forward = self._forward if self.setting.trains else None
+        return Side(name, form, self, self.outputs, self.reset, forward)
+
+    def _forward(self) -> Sequence[Tensor]:
+        with self.setting.precision():
+            return self.call()
 
 
 def in_forms(

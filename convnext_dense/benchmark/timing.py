@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from ..errors import UserError
 from .machine import synchronize
@@ -39,6 +40,8 @@ class Side:
         run: Does the work; it is what is timed.
         outputs: Computes what is compared, once and untimed; None for what `run` returns.
         reset: Called untimed before each run and after it, to give back what the run leaves.
+        forward: The forward pass alone where `run` has a backward pass, too. Operations are counted of this,
+            times three: PyTorch's counter does not know of a backward pass's groups.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Side:
     run: Callable[[], Any]
     outputs: Callable[[], Sequence[Tensor]] | None = None
     reset: Callable[[], object] = lambda: None
+    forward: Callable[[], object] | None = None
 
     @property
     def label(self) -> str:
@@ -251,6 +255,19 @@ def _look_closely(side: Side, device: str, flops: bool) -> tuple[int | None, int
     if not flops or side.form.startswith(COMPILED):
         return peak, None
     with FlopCounterMode(display=False) as counter, torch.random.fork_rng():
-        side.run()
+        (side.forward or side.run)()
     side.reset()
-    return peak, counter.get_total_flops() or None
+    return peak, counter.get_total_flops() * (3 if side.forward else 1) or None
+
+
+def _linear_flops(x: Sequence[int], second: Sequence[int], third: Sequence[int], *_: Any, **__: Any) -> int:
+    """Count oneDNN's fused linear layer, which PyTorch's counter does not know, from its arguments' shapes.
+
+    They are map (..., C), weight (D, C) and bias (D,); or map, other operand (..., D), weight and bias.
+    """
+    wide = (third if len(third) == 2 else second)[0]
+    return 2 * prod(x) * wide
+
+
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_linear_flops)

@@ -32,7 +32,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="record a few iterations: a trace, the dearest operators, the share of waiting for data",
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision (fp16)")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the backbone")
     parser.add_argument(
         "--auto-scale-lr", action="store_true", help="scale the learning rate with the total batch size"
     )

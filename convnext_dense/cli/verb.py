@@ -87,6 +87,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_cfg_options(parser)
     parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile backbone, neck and dense heads; what does not compile runs as it is",
+    )
+    parser.add_argument(
         "--launcher",
         choices=("none", "pytorch", "slurm"),
         default="none",

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -71,9 +72,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.auto_scale:
         said += auto_scale(cfg, process_count(args.launcher), args.auto_scale_norm)
     runner = _build_runner(cfg, [*findings, *said])
-    if args.compile:
-        runner.unwrapped_model.backbone.compile()
-    with _readable_errors():
+    with _readable_errors(), _compiled(runner, args.compile):
         check_not_empty(runner.train_loop.dataloader.dataset, "train_dataloader.dataset")
         return run_training(runner, args, started_s)
 
@@ -95,10 +94,24 @@ def _test(args: argparse.Namespace) -> None:
     check_data(cfg, ("test",))
     check_weights(Config({"load_from": cfg.load_from}))
     runner = _build_runner(cfg)
-    with _readable_errors(), stopped_progress(runner):
+    with _readable_errors(), _compiled(runner, args.compile), stopped_progress(runner):
         check_not_empty(runner.test_loop.dataloader.dataset, "test_dataloader.dataset")
         runner.test()
     runner.logger.info(f"done: the scores are in {Path(cfg.work_dir) / 'metrics.json'}")
+
+
+@contextmanager
+def _compiled(runner: Any, wanted: bool) -> Iterator[None]:
+    """Compile the model's parts meanwhile, if wanted, and say in the end what that took."""
+    if not wanted:
+        yield
+        return
+    from .compile import compile_parts, describe_compiled
+
+    is_detector = runner.cfg.default_scope == "mmdet"
+    parts = compile_parts(runner.unwrapped_model, dynamic=True if is_detector else None)
+    yield
+    runner.logger.info(describe_compiled(parts))
 
 
 def _prepare(args: argparse.Namespace) -> Config:

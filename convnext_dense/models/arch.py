@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -84,6 +84,39 @@ def _four_positive(key: str, values: Sequence[int]) -> tuple[int, ...]:
         fix = f"give four positive integers, one for each stage, e.g. {getattr(ARCHS['tiny'], key)}"
         raise UserError(f"arch[{key!r}] is {values!r}", _WHERE, fix)
     return tuple(values)
+
+
+def parse_stages(stages: Collection[int], argument: str) -> tuple[int, ...]:
+    """Return the chosen stages in ascending order, negatives counted from the end.
+
+    Args:
+        stages: From 0 to 3 or -4 to -1, at least one, each once.
+        argument: What the caller calls it, for messages.
+
+    Raises:
+        UserError: They are not.
+    """
+    where = f"ConvNeXt, argument `{argument}`"
+    fix = "choose stages among 0, 1, 2, 3 (or -4 … -1), each once"
+    if not isinstance(stages, Collection) or not stages:
+        raise UserError(f"{argument} is {stages!r}", where, fix)
+    if not all(isinstance(i, int) and -NUM_STAGES <= i < NUM_STAGES for i in stages):
+        raise UserError(f"{argument} is {stages!r}", where, fix)
+    chosen = sorted(i % NUM_STAGES for i in stages)
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"{argument} {stages!r} names a stage twice", where, fix)
+    return tuple(chosen)
+
+
+def parse_checkpointed(with_cp: bool | Collection[int]) -> tuple[int, ...]:
+    """Return the stages that `with_cp` of `ConvNeXt` chooses: all (True), none (False, ()), or those named.
+
+    Raises:
+        UserError: A name is no stage.
+    """
+    if isinstance(with_cp, bool):
+        return tuple(range(NUM_STAGES)) if with_cp else ()
+    return parse_stages(with_cp, "with_cp") if with_cp != () and with_cp != [] else ()
 
 
 def count_backbone_params(arch: Arch) -> int:

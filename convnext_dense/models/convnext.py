@@ -7,7 +7,7 @@ H/4 × W/4 halved at each further stage and rounded down. All maps lie in channe
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
-from .arch import ARCHS, NUM_STAGES, Arch, parse_arch
+from .arch import ARCHS, NUM_STAGES, Arch, parse_arch, parse_checkpointed, parse_stages
 from .fused_mlp import can_fuse, expand, project, project_responses
 from .layers import GRN, DropPath, LayerNorm2d, pointwise
 from .pretrained import split_init_cfg
@@ -112,7 +112,8 @@ class ConvNeXt(BaseModule):
         out_indices: Stages to return, from 0 to 3 or negative from the end; maps come in the stages' order.
         frozen_stages: k ≥ 1 freezes the stem and stages 0 … k−1, each with the downsampling before it and
             its output norm: no gradients, and `train()` leaves them in evaluation mode. 0 freezes nothing.
-        with_cp: Recompute each block in the backward pass instead of keeping its activations.
+        with_cp: Recompute blocks in the backward pass instead of keeping their activations: all (True), none,
+            or those of the named stages. The first stages keep the most and cost the least to recompute.
         init_cfg: mmengine's initialisation config. `dict(type='Pretrained', checkpoint=...)` reads any
             ConvNeXt checkpoint through `convnext_dense.load_weights`, which refuses one that does not fit;
             with `norm3_from_classifier=True` the last output's norm starts from the classifier's.
@@ -120,6 +121,7 @@ class ConvNeXt(BaseModule):
     Attributes:
         out_channels: Channels of each returned map.
         out_strides: Image pixels per position of each returned map.
+        checkpointed: Stages whose blocks are recomputed in the backward pass.
 
     Raises:
         UserError: An argument is unknown or out of range.
@@ -133,7 +135,7 @@ class ConvNeXt(BaseModule):
         layer_scale_init_value: float | None = None,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         frozen_stages: int = 0,
-        with_cp: bool = False,
+        with_cp: bool | Collection[int] = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -146,8 +148,8 @@ class ConvNeXt(BaseModule):
         _check_range("frozen_stages", frozen_stages, 0 <= frozen_stages <= NUM_STAGES, "0 (none) to 4 (all)")
         self.in_channels = in_channels
         self.frozen_stages = frozen_stages
-        self.with_cp = with_cp
-        self.out_indices = _parse_out_indices(out_indices)
+        self.checkpointed = parse_checkpointed(with_cp)
+        self.out_indices = parse_stages(out_indices, "out_indices")
         self.out_channels = tuple(self.arch.dims[i] for i in self.out_indices)
         self.out_strides = tuple(4 * 2**i for i in self.out_indices)
 
@@ -212,11 +214,9 @@ class ConvNeXt(BaseModule):
         maps = []
         for i in range(self.out_indices[-1] + 1):
             x = self.downsample_layers[i](x)
+            recompute = i in self.checkpointed and torch.is_grad_enabled()
             for block in self.stages[i].children():
-                if self.with_cp and torch.is_grad_enabled():
-                    x = checkpoint(block, x, use_reentrant=False)
-                else:
-                    x = block(x)
+                x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
             if i in self.out_indices:
                 maps.append(getattr(self, f"norm{i}")(x))
         return tuple(maps)
@@ -287,14 +287,3 @@ def _stages(arch: Arch, drop_path_rate: float, layer_scale_init_value: float) ->
 def _check_range(name: str, value: float, valid: bool, allowed: str) -> None:
     if not valid:
         raise UserError(f"{name} is {value!r}", f"ConvNeXt, argument `{name}`", f"give a value {allowed}")
-
-
-def _parse_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
-    """Return the chosen stages in ascending order, negatives counted from the end."""
-    where, fix = "ConvNeXt, argument `out_indices`", "choose stages among 0, 1, 2, 3 (or -4 … -1), each once"
-    if not out_indices or not all(-NUM_STAGES <= i < NUM_STAGES for i in out_indices):
-        raise UserError(f"out_indices is {out_indices!r}", where, fix)
-    stages = sorted(i % NUM_STAGES for i in out_indices)
-    if len(set(stages)) < len(stages):
-        raise UserError(f"out_indices {out_indices!r} names a stage twice", where, fix)
-    return tuple(stages)

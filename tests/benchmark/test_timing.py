@@ -17,6 +17,7 @@ from convnext_dense.benchmark.timing import (
     ratios,
 )
 from convnext_dense.errors import UserError
+from convnext_dense.models.convnext import Block
 
 
 def side(name, value, calls, form=EAGER):
@@ -68,6 +69,27 @@ def test_multiplications_are_counted():
     weight = torch.ones(3, 5)
     (ours,) = measure([Side(OURS, EAGER, lambda: [torch.ones(7, 3) @ weight])], 1)
     assert ours.flops == 2 * 7 * 3 * 5
+
+
+def test_fused_layers_and_backward_passes_are_counted():
+    """A training step has three times its forward pass, whose own count is the plain operators'."""
+    torch.manual_seed(0)
+    block = Block(8, layer_scale_init_value=1.0)
+    x = torch.randn(1, 8, 5, 3)
+
+    def infer():
+        with torch.no_grad():
+            return [block(x)]
+
+    def train():
+        block(x).sum().backward()
+        return [x]
+
+    forward = 2 * 15 * 8 * (49 + 2 * 4 * 8)
+    (fused,) = measure([Side(OURS, EAGER, infer)], 1)
+    assert fused.flops == forward
+    (trained,) = measure([Side(OURS, EAGER, train, forward=lambda: block(x))], 1)
+    assert trained.flops == 3 * forward
 
 
 def test_ours_is_held_against_the_fastest_form_of_all_and_the_fastest_default():

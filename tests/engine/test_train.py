@@ -206,12 +206,13 @@ def test_a_part_of_a_config_is_no_config(work_dir, tmp_path, capsys):
 
 
 @pytest.mark.full
-def test_compiling_and_test_time_augmentation(toy_config, tmp_path):
+def test_compiling_and_test_time_augmentation(toy_config, tmp_path, capsys):
     """`--compile` leaves the names in the checkpoint as they are, and `--tta` reads it."""
     config = toy_config("tta", "upernet_convnext_t.py", **{"train_cfg.max_iters": 2})
     assert run("train", config, "--work-dir", tmp_path / "run", "--compile") == 0
+    assert "graphs in brackets: backbone (" in capsys.readouterr().out
     names = torch.load(tmp_path / "run/latest/iter_2.pth", weights_only=True)["state_dict"]
     assert "backbone.stages.0.0.dwconv.weight" in names
     arguments = ("test", config, tmp_path / "run/latest/iter_2.pth", "--work-dir", tmp_path / "test")
-    assert run(*arguments, "--tta") == 0
+    assert run(*arguments, "--tta", "--compile") == 0
     assert "mIoU" in json.loads((tmp_path / "test/metrics.json").read_text())

@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import MODELS
 
 import convnext_dense.models  # noqa: F401
+from convnext_dense.errors import UserError
 from convnext_dense.models.convnext import ARCHS, ConvNeXt
 
 from .nets import TOY_V1, TOY_V2, loss_of, randomise, shrunk, toy
@@ -86,20 +87,20 @@ def test_out_indices_choose_maps_and_their_norms(v2, out_indices, stages):
         torch.testing.assert_close(m, maps[i])
 
 
+@pytest.mark.parametrize("with_cp", [True, (0, 2), [-1]])
 @pytest.mark.parametrize("v2", [False, True])
-def test_checkpointing_gives_the_same_gradients_and_dropped_samples(v2):
-    images = torch.randn(4, 3, 45, 64)
+def test_checkpointing_gives_the_same_gradients_and_dropped_samples(v2, with_cp):
+    images = torch.randn(4, 3, 45, 64, dtype=torch.float64)
     gradients = []
-    for with_cp in (False, True):
-        net = toy(v2, drop_path_rate=0.5, with_cp=with_cp).train()
+    for choice in (False, with_cp):
+        net = toy(v2, drop_path_rate=0.5, with_cp=choice).double().train()
         torch.manual_seed(3)
         loss_of(net(images)).backward()
         gradients.append({name: p.grad for name, p in net.named_parameters()})
-    for name, grad in gradients[0].items():
-        torch.testing.assert_close(grad, gradients[1][name], msg=name)
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
 
 
-def test_checkpointing_keeps_fewer_activations():
+def test_checkpointing_keeps_fewer_activations_with_each_stage():
     def saved_bytes(with_cp):
         arch = dict(depths=(4, 4, 4, 4), dims=(8, 16, 24, 32))
         net, total = ConvNeXt(arch, out_indices=(3,), with_cp=with_cp), 0
@@ -113,7 +114,18 @@ def test_checkpointing_keeps_fewer_activations():
             net(torch.randn(1, 3, 128, 128))
         return total
 
-    assert saved_bytes(with_cp=True) < 0.2 * saved_bytes(with_cp=False)
+    none, *some, every = map(saved_bytes, [False, (0,), (0, 1), (0, 1, 2), True])
+    assert none > some[0] > some[1] > some[2] > every
+    assert every < 0.2 * none
+    assert saved_bytes(()) == none
+
+
+@pytest.mark.parametrize(
+    ("with_cp", "says"), [((4,), r"\(4,\)"), ((0, -4), "twice"), (2, "is 2"), ("0", "'0'")]
+)
+def test_a_stage_to_checkpoint_that_there_is_not(with_cp, says):
+    with pytest.raises(UserError, match=f"with_cp.*{says}"):
+        toy(with_cp=with_cp)
 
 
 @pytest.mark.parametrize("k", range(5))
