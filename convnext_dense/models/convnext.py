@@ -60,18 +60,23 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the block's branch to `x` (B, C, h, w)."""
-        y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))  # (B, h, w, C)
+        if self.drop_path.drops:
+            return self.drop_path.add_branch(x, self._branch)
         if can_fuse(x):
-            return self._fused(x, y)
+            return self._add_fused_branch(x)
+        return x + self._branch(x)
+
+    def _branch(self, x: Tensor) -> Tensor:
+        y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))  # (B, h, w, C)
         y = F.gelu(pointwise(y, self.pwconv1.weight, self.pwconv1.bias))  # (B, h, w, 4C)
         if self.grn is not None:
             y = self.grn(y)
-        y = self._project(y).permute(0, 3, 1, 2)  # (B, C, h, w)
-        return x + self.drop_path(y)
+        return self._project(y).permute(0, 3, 1, 2)  # (B, C, h, w)
 
-    def _fused(self, x: Tensor, y: Tensor) -> Tensor:
-        """Do the rest of `forward` without gradients, in fewer passes over the 4C channels."""
+    def _add_fused_branch(self, x: Tensor) -> Tensor:
+        """Return x + branch without gradients, in fewer passes over the 4C channels."""
         residual = x.permute(0, 2, 3, 1)
+        y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))  # (B, h, w, C)
         y = expand(y, self.pwconv1.weight, self.pwconv1.bias)  # (B, h, w, 4C)
         weight: Tensor = self.pwconv2.weight
         bias: Tensor = self.pwconv2.bias

@@ -6,6 +6,7 @@ Shapes: B images, C channels, H × W positions. Activations are stored channels_
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -110,13 +111,44 @@ class DropPath(nn.Module):
         super().__init__()
         self.drop_prob = drop_prob
 
+    @property
+    def drops(self) -> bool:
+        """Whether samples are dropped: in training, if the probability is not 0."""
+        return self.training and self.drop_prob > 0
+
     def forward(self, x: Tensor) -> Tensor:
         """Drop samples of `x` (B, ...)."""
-        if self.drop_prob == 0.0 or not self.training:
+        if not self.drops:
             return x
         keep_prob = 1 - self.drop_prob
         keep = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep_prob)
         return x * keep.div_(keep_prob)
+
+    def add_branch(self, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return `x + self(branch(x))`, whose branch is computed of the kept samples alone.
+
+        The draw is made on the CPU, so that a GPU need not be waited for. If every sample is dropped, one is
+        computed and multiplied by 0: its parameters have gradients in each step, as `DistributedDataParallel`
+        expects.
+
+        Args:
+            x: (B, C, H, W) in channels_last memory.
+            branch: A function of each sample for itself.
+        """
+        if torch.compiler.is_compiling():  # the number of samples would depend on the draw
+            return x + self(branch(x))
+        keep_prob = 1 - self.drop_prob
+        kept = torch.empty(x.shape[0]).bernoulli_(keep_prob).nonzero().flatten()
+        factor = 1 / keep_prob if len(kept) else 0.0
+        if len(kept) == x.shape[0]:
+            return x + branch(x) * factor
+        kept = kept if len(kept) else kept.new_zeros(1)
+        # Over (B, H, W, C) views, as indexing does not keep channels_last memory.
+        last = x.permute(0, 2, 3, 1)
+        kept = kept.to(x.device, non_blocking=True)
+        y = branch(last.index_select(0, kept).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        dtype = torch.promote_types(x.dtype, y.dtype)  # as a sum has, under autocast
+        return last.to(dtype).index_add(0, kept, y.to(dtype), alpha=factor).permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         """Describe the layer in the printed model."""

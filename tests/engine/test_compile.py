@@ -44,9 +44,6 @@ def no_compiler(monkeypatch):
     """A machine without a C++ compiler, on which nothing was compiled before."""
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/nonexistent/g++",))
     monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
-    torch._inductor.cpp_builder.get_cpp_compiler.cache_clear() if hasattr(
-        torch._inductor.cpp_builder.get_cpp_compiler, "cache_clear"
-    ) else None
 
 
 def losses_and_gradients(model, images):
@@ -63,7 +60,9 @@ def test_the_same_results_names_and_weights():
     assert [part.name for part in parts] == ["backbone", "decode_head", "auxiliary_head.0"]
     images = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(losses_and_gradients(model, images), losses_and_gradients(eager, images))
-    assert all(part.graphs == 1 and not part.failure for part in parts)
+    # the auxiliary head is of the same kind as the other, and takes its graph
+    assert [part.graphs for part in parts] == [1, 1, 0]
+    assert not any(part.failure for part in parts)
     assert list(model.state_dict()) == names
     with torch.no_grad():
         for parameter in model.parameters():
@@ -80,7 +79,7 @@ def test_sizes_that_change_need_one_graph_when_they_are_symbols():
         for size in ((32, 64), (64, 32), (96, 96), (32, 96)):
             images = torch.randn(2, 3, *size)
             torch.testing.assert_close(model(images), eager(images))
-    assert [part.graphs for part in parts] == [1, 1, 1]
+    assert [part.graphs for part in parts] == [1, 1, 0]
 
 
 def test_a_copy_has_weights_of_its_own():

@@ -75,6 +75,13 @@ def test_where_it_cannot_be_fused_operators_run_one_by_one(case):
     assert "aten::gelu" in ran.names
 
 
+def test_samples_are_dropped_without_gradients_too():
+    block = Block(8, drop_path=0.999999, layer_scale_init_value=1.0).train()
+    x = torch.randn(2, 8, 4, 4)
+    with torch.no_grad():
+        assert torch.equal(block(x), x)
+
+
 def test_weights_that_change_are_seen():
     block, x = make_block(use_grn=False), torch.randn(1, 24, 4, 4)
     with torch.no_grad():

@@ -74,6 +74,33 @@ def test_drop_path_drops_whole_samples_and_keeps_the_expectation():
     assert abs(y.mean() / x.mean() - 1) < 0.03
 
 
+@pytest.mark.parametrize(("seed", "kept"), [(4, [0, 2]), (1, [0, 1, 2, 3]), (55, [])])
+def test_dropped_samples_cost_nothing_and_change_nothing(seed, kept):
+    """Against the whole branch times what was drawn: values, gradients, and what the branch is given."""
+    layer = torch.nn.Conv2d(3, 3, 3, padding=1).double()
+    drop = DropPath(0.4).train()
+    seen = []
+
+    def branch(x):
+        seen.append(x.shape[0])
+        return layer(x)
+
+    def gradients(y, x):
+        return torch.autograd.grad(y.sin().sum(), [x, *layer.parameters()])
+
+    x = torch.randn(4, 3, 5, 7, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
+    torch.manual_seed(seed)
+    keep = torch.empty(4).bernoulli_(0.6).double()
+    assert keep.nonzero().flatten().tolist() == kept
+    expected = x + layer(x) * (keep / 0.6)[:, None, None, None]
+    torch.manual_seed(seed)
+    y = drop.add_branch(x, branch)
+    assert seen == [max(1, len(kept))]
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradients(y, x), gradients(expected, x), rtol=1e-12, atol=1e-12)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_drop_path_is_the_identity_in_evaluation_and_at_zero():
     x = torch.randn(8, 3)
     assert DropPath(0.9).eval()(x) is x
