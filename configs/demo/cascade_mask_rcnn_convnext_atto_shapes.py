@@ -2,9 +2,9 @@
 
 Train:          tools/train.py configs/demo/cascade_mask_rcnn_convnext_atto_shapes.py
 Evaluate:       tools/test.py configs/demo/cascade_mask_rcnn_convnext_atto_shapes.py CHECKPOINT
-Hardware:       two CPU cores
+Hardware:       two CPU cores, four and a half minutes
 Published:      nothing: the data set is this project's own
-Measured here:  not yet; 6.3 M parameters
+Measured here:  box AP50 43.8, mask AP50 41.9 after 4 min 16 s on two CPU cores; 6.3 M parameters
 """
 
 _base_ = [
