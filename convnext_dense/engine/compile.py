@@ -76,8 +76,9 @@ def compile_parts(model: nn.Module, dynamic: bool | None = None) -> list[Compile
     """
     compiled = []
     for name in PARTS:
-        part = getattr(model, name, None)
-        parts = {f"{name}.{i}": item for i, item in enumerate(part)} if _is_list(part) else {name: part}
+        part: Any = getattr(model, name, None)
+        several = isinstance(part, nn.ModuleList)
+        parts = {f"{name}.{i}": item for i, item in enumerate(part)} if several else {name: part}
         for label, module in parts.items():
             if isinstance(module, nn.Module):
                 compiled.append(CompiledForward(label, module.forward, dynamic))
@@ -97,10 +98,6 @@ def describe_compiled(compiled: Sequence[CompiledForward]) -> str:
     if fails:
         texts.append(f"not compiled: {', '.join(fails)}")
     return "; ".join(texts) or "nothing was compiled"
-
-
-def _is_list(part: Any) -> bool:
-    return isinstance(part, nn.ModuleList)
 
 
 def _graphs() -> int:
