@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# A file at a time and core: one thread each is worth more than many threads for one test.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help demo demo-detection test test-full test-gpu check format setup setup-test clean
 
@@ -15,10 +17,10 @@ demo-detection: setup  ## the same with Mask R-CNN
 	@tools/demo.sh $(BIN) mask_rcnn_convnext_atto_shapes
 
 test: setup-test  ## the tests (at most 12 minutes on two cores)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-full: setup-test  ## all tests that need no GPU, the long ones too
-	$(BIN)/python -m pytest -m "not gpu" --timeout 3600
+	$(PYTEST) -m "not gpu" --timeout 3600
 
 test-gpu: setup-test  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USER_ERROR
     typed = next((word for word in words if not word.startswith("-")), "")
     try:
-        return _run(build_parser(typed).parse_args(words))
+        args = build_parser(typed).parse_args(words)
+        args.words = words[words.index(typed) + 1 :]  # as typed, for messages that say what to type next
+        return _run(args)
     except UserError as error:
         if "--debug" in words:
             traceback.print_exc()

@@ -76,7 +76,7 @@ def resume_command(args: argparse.Namespace) -> str:
 
 def train_command(args: argparse.Namespace) -> str:
     """Return this process's command without `--resume`, `--dry-run` and `--profile`."""
-    words = sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]
+    words = args.words
     if args.resume not in (None, "auto"):
         words = _without_value(words, "--resume", args.resume)
     dropped = ("--resume", "--dry-run", "--profile")
