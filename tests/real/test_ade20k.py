@@ -94,5 +94,5 @@ def test_the_real_base_model_trains_and_evaluates_on_this_machine(ade20k_sample,
     """UperNet on ConvNeXt-B, 512x512 crops, two steps, then three images by sliding window."""
     arguments = ["train", str(CONFIG), "--work-dir", str(tmp_path), "--cfg-options"]
     assert main([*arguments, *settings(ade20k_sample)]) == 0
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "latest/metrics.json").read_text())
     assert 0 <= metrics["mIoU"] < 5, "150 classes after two steps"
