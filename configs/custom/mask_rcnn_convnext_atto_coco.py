@@ -4,7 +4,7 @@ Train:          tools/train.py configs/custom/mask_rcnn_convnext_atto_coco.py
 Evaluate:       tools/test.py configs/custom/mask_rcnn_convnext_atto_coco.py CHECKPOINT
 Hardware:       two CPU cores, a quarter of an hour; from scratch
 Published:      nothing comparable
-Measured here:  box AP50 83.4, mask AP50 83.4 on the 4 validation photos (91.6, 91.6 on the 14 of training)
+Measured here:  box and mask AP50 92 on the 14 training photos, 73 and 83 in two runs on the 4 of validation,
                 after 14 minutes on one CPU core; 4.6 M parameters
 
 Copy this file, then go through the numbered steps.
