@@ -10,4 +10,4 @@ from . import ops
 ops.install()
 
 from . import engine, optim, report  # noqa: E402, F401
-from .models import convnext  # noqa: E402, F401
+from .models import convnext, winograd  # noqa: E402, F401

@@ -30,6 +30,7 @@ STOCK_TYPES = {
     "LeanConvFCBBoxHead": "ConvFCBBoxHead",
     "PreciseRoIExtractor": "SingleRoIExtractor",
     "WindowedMaskHead": "FCNMaskHead",
+    "WinogradConv2d": "Conv2d",
 }
 _SCOPES = {"upernet": "mmseg", "mask_rcnn": "mmdet", "cascade_mask_rcnn": "mmdet"}
 #: Modules of mmcv that call compiled operators, of those that the detectors use.

@@ -260,12 +260,14 @@ def _look_closely(side: Side, device: str, flops: bool) -> tuple[int | None, int
     return peak, counter.get_total_flops() * (3 if side.forward else 1) or None
 
 
-def _linear_flops(x: Sequence[int], second: Sequence[int], third: Sequence[int], *_: Any, **__: Any) -> int:
+def _linear_flops(
+    x: Sequence[int], second: Sequence[int], third: Sequence[int] | None, *_: Any, **__: Any
+) -> int:
     """Count oneDNN's fused linear layer, which PyTorch's counter does not know, from its arguments' shapes.
 
-    They are map (..., C), weight (D, C) and bias (D,); or map, other operand (..., D), weight and bias.
+    They are map (..., C), weight (D, C) and bias (D,) or None; or map, other operand (..., D), weight, bias.
     """
-    wide = (third if len(third) == 2 else second)[0]
+    wide = (third if third and len(third) == 2 else second)[0]
     return 2 * prod(x) * wide
 
 

@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..models.winograd import WinogradConv2d, conv3x3, is_conv3x3
 from .suppression import best_of_groups, can_stop_early
 
 
@@ -74,14 +75,17 @@ def _convolve(x: Tensor, module: ConvModule) -> Tensor:
     conv = module.conv
     norm: Any = module.norm if module.with_norm else None
     fixed = isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats and not norm.training
-    plain = type(conv) in (nn.Conv2d, Conv2d) and conv.padding_mode == "zeros"
+    plain = type(conv) in (nn.Conv2d, Conv2d, WinogradConv2d) and conv.padding_mode == "zeros"
     if not (fixed and plain and module.order == ("conv", "norm", "act")):
         return module(x)
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
     if conv.bias is not None:
         bias = bias + conv.bias * scale
-    y = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+    if type(conv) is WinogradConv2d and is_conv3x3(conv):
+        y = conv3x3(x, weight, bias)
+    else:
+        y = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
     return module.activate(y) if module.with_activation else y
 
 

@@ -6,7 +6,9 @@ from mmdet.models.dense_heads import RPNHead
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
+from torch import nn
 
+from ..models.winograd import WinogradConv2d
 from .suppression import best_of_groups, can_stop_early
 
 
@@ -16,8 +18,15 @@ class LeanRPNHead(RPNHead):
 
     Weights, losses and proposals are those of `RPNHead`, which finds all that are left and then takes the
     best `max_per_img`, often a third of them. It holds on a CPU and for plain NMS, whatever operators mmcv
-    has; elsewhere mmdet's head does the work.
+    has; elsewhere mmdet's head does the work. The convolution is a `WinogradConv2d`.
     """
+
+    rpn_conv: nn.Module
+
+    def _init_layers(self) -> None:
+        super()._init_layers()
+        if type(self.rpn_conv) is nn.Conv2d:
+            self.rpn_conv = WinogradConv2d(self.in_channels, self.feat_channels, 3, padding=1)
 
     def _bbox_post_process(
         self,

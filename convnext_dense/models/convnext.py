@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
 from .arch import ARCHS, NUM_STAGES, Arch, parse_arch, parse_checkpointed, parse_stages
-from .fused_mlp import can_fuse, expand, project, project_responses
+from .fused_mlp import can_fuse, expand, expand_and_project, project, project_responses
 from .layers import GRN, DropPath, LayerNorm2d, pointwise
 from .pretrained import split_init_cfg
 
@@ -77,14 +77,15 @@ class Block(nn.Module):
         """Return x + branch without gradients, in fewer passes over the 4C channels."""
         residual = x.permute(0, 2, 3, 1)
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))  # (B, h, w, C)
-        y = expand(y, self.pwconv1.weight, self.pwconv1.bias)  # (B, h, w, 4C)
+        expansion = self.pwconv1.weight, self.pwconv1.bias
         weight: Tensor = self.pwconv2.weight
         bias: Tensor = self.pwconv2.bias
         if self.gamma is not None:
             weight, bias = weight * self.gamma[:, None], bias * self.gamma
         if self.grn is None:
-            out = project(y, weight, bias, residual)
-        elif y.shape[1] * y.shape[2] > x.shape[1]:  # the map is larger than the weight
+            return expand_and_project(y, expansion, (weight, bias), residual).permute(0, 3, 1, 2)
+        y = expand(y, *expansion)  # (B, h, w, 4C)
+        if y.shape[1] * y.shape[2] > x.shape[1]:  # the map is larger than the weight
             out = project_responses(y, self.grn.scale(y), self.grn.beta, weight, bias, residual)
         else:
             out = project(self.grn(y), weight, bias, residual)

@@ -23,6 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .winograd import conv3x3
+
 TAPS = 3
 
 
@@ -45,12 +47,32 @@ def conv3x3_of_upsampled(
     """
     first, *small = maps
     weights = weight.split([m.shape[1] for m in maps], dim=1)
-    full = F.conv2d(first, weights[0], bias, padding=1)
+    full = conv3x3(first, weights[0], bias)
     if not small:
         return full
-    height, width = first.shape[2:]
+    rows, row_weights = _tapped_rows(small, weights[1:], first.shape[2:], align_corners)
+    # One product over the rows of all maps and taps, so that half precision is summed up in single.
+    summed = torch.baddbmm(full.permute(0, 2, 3, 1).flatten(2), row_weights.expand(len(first), -1, -1), rows)
+    return summed.unflatten(2, (first.shape[3], -1)).permute(0, 3, 1, 2)
+
+
+def _tapped_rows(
+    maps: Sequence[Tensor], weights: Sequence[Tensor], size: Sequence[int], align_corners: bool
+) -> tuple[Tensor, Tensor]:
+    """Return S_dx U_x of all tapped maps, and the matrices S_dy U_y that are left to apply.
+
+    Args:
+        maps: (B, C_k, h_k, w_k).
+        weights: (O, C_k, 3, 3) for each.
+        size: (H, W).
+        align_corners: As of `F.interpolate`.
+
+    Returns:
+        (B, Σ 3h_k, W·O) and (H, Σ 3h_k).
+    """
+    height, width = size
     by_rows, row_weights = [], []
-    for map_, taps in zip(small, weights[1:], strict=True):
+    for map_, taps in zip(maps, weights, strict=True):
         rows, columns = map_.shape[2:]
         along_x = _interpolation(columns, width, align_corners, map_)  # (W, w, dx)
         along_y = _interpolation(rows, height, align_corners, map_)  # (H, h, dy)
@@ -60,10 +82,7 @@ def conv3x3_of_upsampled(
             tapped = F.conv2d(map_, kernel).permute(0, 2, 3, 1).reshape(len(map_), rows, TAPS * columns, -1)
             by_rows.append(along_x.flatten(1) @ tapped)  # (B, h, W, O)
             row_weights.append(along_y[:, :, dy])
-    # One product over the rows of all maps and taps, so that half precision is summed up in single.
-    stacked = torch.cat(by_rows, dim=1).flatten(2)  # (B, Σ 3h, W·O)
-    upsampled = torch.cat(row_weights, dim=1) @ stacked  # (B, H, W·O)
-    return full + upsampled.unflatten(2, (width, -1)).permute(0, 3, 1, 2)
+    return torch.cat(by_rows, dim=1).flatten(2), torch.cat(row_weights, dim=1)
 
 
 def _interpolation(source: int, target: int, align_corners: bool, like: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from mmseg.models.decode_heads import UPerHead
 from torch import Tensor, nn
 
 from ..models.upsampled_conv import conv3x3_of_upsampled
+from ..models.winograd import WinogradConv2d
 from .banded_loss import BandedLoss
 
 
@@ -61,7 +62,11 @@ class FusedUPerHead(BandedLoss, UPerHead):
 
     def _can_fuse(self, module: ConvModule) -> bool:
         """Whether a module is a plain convolution, then a norm, then an activation."""
-        return self.fused and type(module.conv) is nn.Conv2d and module.order == ("conv", "norm", "act")
+        return (
+            self.fused
+            and type(module.conv) in (nn.Conv2d, WinogradConv2d)
+            and module.order == ("conv", "norm", "act")
+        )
 
     def _fuse(self, module: ConvModule, maps: Sequence[Tensor]) -> Tensor:
         """Run a module on the concatenation of maps, all resized to the first one's size."""

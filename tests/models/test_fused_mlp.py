@@ -1,9 +1,12 @@
 """The block without gradients computes what it computes with them."""
 
+from collections import Counter
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convnext_dense.models import fused_mlp
 from convnext_dense.models.convnext import Block
 from convnext_dense.models.layers import channel_energy
 
@@ -13,10 +16,10 @@ class Operators(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.names = set()
+        self.names = Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.add(func.name())
+        self.names[func.name()] += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -47,6 +50,21 @@ def test_the_same_map_as_with_gradients(use_grn, batch, height, width):
     torch.testing.assert_close(y.double(), expected.detach(), rtol=1e-5, atol=1e-5)
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(x, kept), "the input is the caller's"
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_large_hidden_map_in_pieces(channels_last, monkeypatch):
+    block = make_block(use_grn=False)
+    x = torch.randn(2, 24, 7, 9)
+    x = x.to(memory_format=torch.channels_last) if channels_last else x
+    with torch.no_grad():
+        expected = block(x)
+        monkeypatch.setattr(fused_mlp, "WHOLE", 0)
+        monkeypatch.setattr(fused_mlp, "PIECE", 96 * 50)  # of 126 positions
+        with Operators() as ran:
+            y = block(x)
+    assert ran.names["mkldnn::_linear_pointwise"] == 3
+    torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("use_grn", [False, True])

@@ -2,10 +2,11 @@
 
 Region features and masks are mmdetection's in value: `PreciseRoIExtractor` also keeps box coordinates in
 float32 under mixed precision, as the original did; `WindowedMaskHead` hands masks on as run lengths.
-The `Lean` heads are mmdetection's with less work.
+The `Lean` heads are mmdetection's with less work, and so is `WinogradConv2d` with a 3×3 convolution's.
 A leaf states the backbone's `arch`, `drop_path_rate` and weights, and the neck's `in_channels`.
 """
 
+conv_cfg = dict(type="WinogradConv2d")
 model = dict(
     type="MaskRCNN",
     data_preprocessor=dict(
@@ -17,7 +18,7 @@ model = dict(
         pad_size_divisor=32,
     ),
     backbone=dict(type="ConvNeXt", out_indices=(0, 1, 2, 3), layer_scale_init_value=1.0),
-    neck=dict(type="FPN", out_channels=256, num_outs=5),
+    neck=dict(type="FPN", out_channels=256, num_outs=5, conv_cfg=conv_cfg),
     rpn_head=dict(
         type="LeanRPNHead",
         in_channels=256,
@@ -62,6 +63,7 @@ model = dict(
         mask_head=dict(
             type="WindowedMaskHead",
             num_convs=4,
+            conv_cfg=conv_cfg,
             in_channels=256,
             conv_out_channels=256,
             num_classes=80,

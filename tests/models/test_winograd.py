@@ -1,0 +1,155 @@
+"""Winograd's 3×3 convolution against PyTorch's direct one."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from torch import nn
+from torch.autograd import gradcheck
+
+from convnext_dense.models import winograd
+from convnext_dense.models.winograd import WinogradConv2d, conv3x3
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Take Winograd's way however small the convolution."""
+    monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)
+    monkeypatch.setattr(winograd, "MIN_TILES", 1)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Shapes of the maps that Winograd's way has convolved."""
+    shapes = []
+
+    def record(x, *others, convolve=winograd._convolve):
+        shapes.append(tuple(x.shape))
+        return convolve(x, *others)
+
+    monkeypatch.setattr(winograd, "_convolve", record)
+    return shapes
+
+
+def results(function, x, weight, bias):
+    """Return the output and the gradients of all that has one."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in (x, weight, bias) if tensor is not None]
+    out = function(*leaves) if bias is not None else function(*leaves, None)
+    probe = torch.randn(out.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(out)
+    return [out.detach(), *torch.autograd.grad((out * probe).sum(), leaves)]
+
+
+def direct(x, weight, bias):
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+@pytest.mark.parametrize("chunk", [1, 60, 10**6], ids=["a row of tiles at a time", "some", "all"])
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 3, 8, 12), (3, 5, 13, 18), (7, 4, 7, 7), (2, 2, 4, 4), (1, 3, 1, 2), (5, 2, 14, 14)],
+    ids=["whole tiles", "odd sides", "regions", "a tile", "less than a tile", "several images"],
+)
+def test_outputs_and_gradients_in_float64(shape, with_bias, chunk, always, calls, monkeypatch):
+    monkeypatch.setattr(winograd, "CHUNK", chunk)
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64).to(memory_format=torch.channels_last)
+    weight = torch.randn(6, shape[1], 3, 3, dtype=torch.float64)
+    bias = torch.randn(6, dtype=torch.float64) if with_bias else None
+    ours = results(conv3x3, x, weight, bias)
+    assert len(calls) == 2, "forwards, and backwards for the map"
+    for found, expected in zip(ours, results(direct, x, weight, bias), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_gradcheck(always):
+    x = torch.randn(2, 2, 5, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(conv3x3, (x, weight, bias))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_rounding_in_float32(memory_format, calls):
+    """Against exact results; a hundredth of what comparisons in fp32 allow is left to the other layers."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 256, 50, 61).relu().to(memory_format=memory_format)
+    weight, bias = torch.randn(192, 256, 3, 3) / 48, torch.randn(192)
+    ours = results(conv3x3, x, weight, bias)
+    assert calls
+    assert ours[0].is_contiguous(memory_format=torch.channels_last)
+    for found, expected in zip(
+        ours, results(direct, x.double(), weight.double(), bias.double()), strict=True
+    ):
+        assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
+
+
+def test_only_gradients_that_are_wanted(always, calls):
+    x, weight = torch.randn(1, 2, 8, 8), torch.randn(2, 2, 3, 3, requires_grad=True)
+    conv3x3(x, weight).sum().backward()
+    assert weight.grad is not None
+    assert len(calls) == 1, "none of the map's gradient"
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "dtype"),
+    [(64, 64, torch.float32), (192, 32, torch.float32), (192, 64, torch.bfloat16)],
+    ids=["narrow", "small", "16 bits"],
+)
+def test_what_does_not_pay_or_is_not_precise_enough_goes_directly(channels, side, dtype, calls):
+    x, weight = (
+        torch.randn(1, channels, side, side).to(dtype),
+        torch.randn(channels, channels, 3, 3).to(dtype),
+    )
+    assert torch.equal(conv3x3(x, weight), F.conv2d(x, weight, padding=1))
+    assert not calls
+
+
+def test_autocast_keeps_its_dtype(always, calls):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert conv3x3(torch.randn(1, 4, 8, 8), torch.randn(4, 4, 3, 3)).dtype == torch.bfloat16
+    assert not calls
+
+
+def test_no_images(always):
+    assert conv3x3(torch.zeros(0, 4, 8, 8), torch.randn(5, 4, 3, 3)).shape == (0, 5, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"kernel_size": 1},
+        {"kernel_size": 3},
+        {"kernel_size": 3, "padding": 1, "stride": 2},
+        {"kernel_size": 3, "padding": 2, "dilation": 2},
+        {"kernel_size": 3, "padding": 1, "groups": 2},
+        {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
+        {"kernel_size": 3, "padding": "same"},
+    ],
+    ids=str,
+)
+def test_a_layer_that_is_another_convolution(arguments, always, calls):
+    torch.manual_seed(0)
+    layer, stock = WinogradConv2d(4, 6, **arguments), nn.Conv2d(4, 6, **arguments)
+    stock.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 4, 9, 9)
+    assert torch.equal(layer(x), stock(x))
+    assert not calls
+
+
+def test_as_a_conv_cfg(always, calls):
+    torch.manual_seed(0)
+    given = {"padding": 1, "norm_cfg": {"type": "BN"}}
+    module = ConvModule(4, 6, 3, conv_cfg={"type": "WinogradConv2d"}, **given)
+    stock = ConvModule(4, 6, 3, **given)
+    stock.load_state_dict(module.state_dict())
+    x = torch.randn(2, 4, 9, 9)
+    torch.testing.assert_close(module(x), stock(x), rtol=1e-4, atol=1e-4)
+    assert len(calls) == 1
+
+
+def test_compiled_it_is_a_plain_convolution(always, calls):
+    compiled = torch.compile(WinogradConv2d(4, 4, 3, padding=1), backend="eager", fullgraph=True)
+    x = torch.randn(1, 4, 8, 8)
+    torch.testing.assert_close(compiled(x), F.conv2d(x, compiled.weight, compiled.bias, padding=1))
+    assert not calls
