@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 import torch.nn.functional as F
-from mmcv.cnn import Conv2d, ConvModule
 from mmdet.models.roi_heads.bbox_heads import ConvFCBBoxHead
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..models.winograd import WinogradConv2d, conv3x3, is_conv3x3
+from ..models.conv_norm import convolve
 from .suppression import best_of_groups, can_stop_early
 
 
@@ -34,7 +29,7 @@ class LeanConvFCBBoxHead(ConvFCBBoxHead):
         if not self._only_shares():
             return super().forward(x)
         for conv in self.shared_convs:
-            x = _convolve(x, conv)
+            x = convolve(x, conv)
         first, *others = self.shared_fcs
         x = self.relu(_linear_of_maps(x, first))
         for layer in others:
@@ -68,25 +63,6 @@ class LeanConvFCBBoxHead(ConvFCBBoxHead):
         boxes, scores, labels = boxes[likely], scores[likely], likely[1]
         keep = best_of_groups(boxes, scores, labels, cfg.nms.iou_threshold, cfg.max_per_img)
         return InstanceData(bboxes=boxes[keep], scores=scores[keep], labels=labels[keep])
-
-
-def _convolve(x: Tensor, module: ConvModule) -> Tensor:
-    """Apply a convolution, its norm and its activation; batch norm in evaluation mode costs no pass."""
-    conv = module.conv
-    norm: Any = module.norm if module.with_norm else None
-    fixed = isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats and not norm.training
-    plain = type(conv) in (nn.Conv2d, Conv2d, WinogradConv2d) and conv.padding_mode == "zeros"
-    if not (fixed and plain and module.order == ("conv", "norm", "act")):
-        return module(x)
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-    if conv.bias is not None:
-        bias = bias + conv.bias * scale
-    if type(conv) is WinogradConv2d and is_conv3x3(conv):
-        y = conv3x3(x, weight, bias)
-    else:
-        y = F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
-    return module.activate(y) if module.with_activation else y
 
 
 def _linear_of_maps(x: Tensor, layer: nn.Linear) -> Tensor:

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.registry import MODELS
 from mmseg.models.decode_heads import UPerHead
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..models.conv_norm import convolve, finish, is_plain, weight_and_bias
 from ..models.upsampled_conv import conv3x3_of_upsampled
-from ..models.winograd import WinogradConv2d
+from ..models.winograd import is_conv3x3
 from .banded_loss import BandedLoss
 
 
@@ -51,26 +52,19 @@ class FusedUPerHead(BandedLoss, UPerHead):
         levels = self._transform_inputs(inputs)
         merged = [self.psp_forward(levels)]
         for level, lateral in zip(levels[-2::-1], reversed(self.lateral_convs), strict=True):
-            own = lateral(level)
+            own = convolve(level, lateral)
             above = F.interpolate(
                 merged[-1], own.shape[2:], mode="bilinear", align_corners=self.align_corners
             )
             merged.append(own + above)
         coarsest, *finer = merged
-        maps = [conv(m) for conv, m in zip(self.fpn_convs, reversed(finer), strict=True)]
+        maps = [convolve(m, conv) for conv, m in zip(self.fpn_convs, reversed(finer), strict=True)]
         return self._fuse(self.fpn_bottleneck, [*maps, coarsest])
 
     def _can_fuse(self, module: ConvModule) -> bool:
-        """Whether a module is a plain convolution, then a norm, then an activation."""
-        return (
-            self.fused
-            and type(module.conv) in (nn.Conv2d, WinogradConv2d)
-            and module.order == ("conv", "norm", "act")
-        )
+        return self.fused and is_plain(module) and is_conv3x3(module.conv)
 
     def _fuse(self, module: ConvModule, maps: Sequence[Tensor]) -> Tensor:
         """Run a module on the concatenation of maps, all resized to the first one's size."""
-        fused = conv3x3_of_upsampled(maps, module.conv.weight, module.conv.bias, self.align_corners)
-        if module.with_norm:
-            fused = module.norm(fused)
-        return module.activate(fused) if module.with_activation else fused
+        weight, bias = weight_and_bias(module)
+        return finish(conv3x3_of_upsampled(maps, weight, bias, self.align_corners), module)
