@@ -52,9 +52,11 @@ def weight_and_bias(module: ConvModule) -> tuple[Tensor, Tensor | None]:
 
 def is_plain(module: ConvModule) -> bool:
     """Tell whether a module is a dense convolution padded with zeros, then a norm, then an activation."""
-    is_dense = type(module.conv) in (nn.Conv2d, Conv2d, WinogradConv2d)
+    conv = module.conv
+    if type(conv) not in (nn.Conv2d, Conv2d, WinogradConv2d) or conv.padding_mode != "zeros":
+        return False
     is_more = module.with_explicit_padding or module.with_spectral_norm
-    return is_dense and not is_more and module.order == ("conv", "norm", "act")
+    return not is_more and module.order == ("conv", "norm", "act")
 
 
 def _is_fixed(norm: Any) -> bool:

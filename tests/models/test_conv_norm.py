@@ -45,9 +45,18 @@ def test_batch_norm_in_evaluation_costs_no_pass(act, conv, bias):
         (None, {}, False),
         ("BN", {"order": ("norm", "conv", "act")}, False),
         ("BN", {"padding_mode": "reflect"}, False),
+        ("BN", {"padding_mode": "circular"}, False),
         ("BN", {"with_spectral_norm": True}, False),
     ],
-    ids=["training", "another norm", "no norm", "another order", "another padding", "spectral norm"],
+    ids=[
+        "training",
+        "another norm",
+        "no norm",
+        "another order",
+        "another padding",
+        "a third",
+        "spectral norm",
+    ],
 )
 def test_other_modules_run_as_they_are(norm, arguments, training):
     made = module(norm, **arguments).train(training)
