@@ -45,7 +45,6 @@ def test_batch_norm_in_evaluation_costs_no_pass(act, conv, bias):
         (None, {}, False),
         ("BN", {"order": ("norm", "conv", "act")}, False),
         ("BN", {"padding_mode": "reflect"}, False),
-        ("BN", {"padding_mode": "circular"}, False),
         ("BN", {"with_spectral_norm": True}, False),
     ],
     ids=[
