@@ -53,7 +53,6 @@ def test_batch_norm_in_evaluation_costs_no_pass(act, conv, bias):
         "no norm",
         "another order",
         "another padding",
-        "a third",
         "spectral norm",
     ],
 )
