@@ -18,7 +18,8 @@ class LeanRPNHead(RPNHead):
 
     Weights, losses and proposals are those of `RPNHead`, which finds all that are left and then takes the
     best `max_per_img`, often a third of them. It holds on a CPU and for plain NMS, whatever operators mmcv
-    has; elsewhere mmdet's head does the work. The convolution is a `WinogradConv2d`.
+    has; elsewhere mmdet's head does the work. The only convolution of `num_convs=1` is a
+    `WinogradConv2d`.
     """
 
     rpn_conv: nn.Module

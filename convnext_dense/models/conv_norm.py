@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -13,17 +13,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .winograd import WinogradConv2d, conv3x3, is_conv3x3
 
 
-def convolve(x: Tensor, module: ConvModule) -> Tensor:
-    """Apply a convolution, its norm and its activation; a fixed batch norm costs no pass over the map.
+def convolve(x: Tensor, module: nn.Module) -> Tensor:
+    """Apply a convolution, its norm and its activation, without a pass for the norm where that pays.
 
     Args:
         x: (B, C, H, W).
-        module: Any; one that is more than these three in this order is called as it is.
+        module: Any; one whose norm is not to be folded is called.
+
+    Returns:
+        What `module(x)` is, but for rounding.
     """
-    if not (is_plain(module) and _is_fixed(module.norm)):
+    if not (is_plain(module) and folds_norm(module, x)):
         return module(x)
     conv = module.conv
-    weight, bias = weight_and_bias(module)
+    weight, bias = fold_norm(module)
     if type(conv) is WinogradConv2d and is_conv3x3(conv):
         y = conv3x3(x, weight, bias)
     else:
@@ -31,34 +34,37 @@ def convolve(x: Tensor, module: ConvModule) -> Tensor:
     return module.activate(y) if module.with_activation else y
 
 
-def finish(y: Tensor, module: ConvModule) -> Tensor:
-    """Apply what `weight_and_bias` does not contain to the convolution's result: norm and activation."""
-    if module.with_norm and not _is_fixed(module.norm):
-        y = module.norm(y)
-    return module.activate(y) if module.with_activation else y
+def is_plain(module: nn.Module) -> TypeGuard[ConvModule]:
+    """Tell whether a module is a dense convolution padded with zeros, then a norm, then an activation.
 
-
-def weight_and_bias(module: ConvModule) -> tuple[Tensor, Tensor | None]:
-    """Return the weight and the bias of a plain module's convolution, with its norm if that is fixed."""
+    And no more than these: no hook would miss a call if they ran in another way.
+    """
+    if not isinstance(module, ConvModule):
+        return False
     conv, norm = module.conv, module.norm
-    if not _is_fixed(norm):
-        return conv.weight, conv.bias
+    if type(conv) not in (nn.Conv2d, Conv2d, WinogradConv2d) or conv.padding_mode != "zeros":
+        return False
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (module, conv, norm) if part)
+    is_more = hooked or module.with_explicit_padding or module.with_spectral_norm
+    return not is_more and module.order == ("conv", "norm", "act")
+
+
+def folds_norm(module: ConvModule, x: Tensor) -> bool:
+    """Tell whether a plain module's norm had better be folded for a map `x` (B, C, H, W).
+
+    It can be if it is batch norm that uses its running statistics, and pays if the map is larger than the
+    weight.
+    """
+    norm = module.norm
+    is_fixed = isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats and not norm.training
+    return is_fixed and len(x) * x.shape[2] * x.shape[3] > module.conv.weight[0].numel()
+
+
+def fold_norm(module: ConvModule) -> tuple[Tensor, Tensor]:
+    """Return weight (K, C, h, w) and bias (K,) of a plain module's convolution with its batch norm."""
+    conv, norm = module.conv, module.norm
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     bias = norm.bias - norm.running_mean * scale
     if conv.bias is not None:
         bias = bias + conv.bias * scale
     return conv.weight * scale[:, None, None, None], bias
-
-
-def is_plain(module: ConvModule) -> bool:
-    """Tell whether a module is a dense convolution padded with zeros, then a norm, then an activation."""
-    conv = module.conv
-    if type(conv) not in (nn.Conv2d, Conv2d, WinogradConv2d) or conv.padding_mode != "zeros":
-        return False
-    is_more = module.with_explicit_padding or module.with_spectral_norm
-    return not is_more and module.order == ("conv", "norm", "act")
-
-
-def _is_fixed(norm: Any) -> bool:
-    """Whether a norm multiplies and adds constants: batch norm that uses its running statistics."""
-    return isinstance(norm, _BatchNorm) and norm.affine and norm.track_running_stats and not norm.training

@@ -21,8 +21,8 @@ from torch import Tensor
 
 _DTYPES = (torch.float32, torch.bfloat16)
 
-# A larger hidden map than the first is computed in pieces of the second size, in elements: the C library
-# returns blocks above 32 MiB to the system at once, whose clearing of new ones costs a third of the time.
+# From the first size on a hidden map is computed in pieces of the second, in elements: the C library returns
+# blocks above 32 MiB (in fp32) to the system at once, whose clearing of new ones costs a third of the time.
 WHOLE, PIECE = 1 << 23, 1 << 22
 
 
@@ -58,7 +58,7 @@ def expand_and_project(
         residual: (B, H, W, C); the result has its dtype.
     """
     hidden = len(expansion[0])
-    if y.shape[:-1].numel() * hidden <= WHOLE:
+    if y.shape[:-1].numel() * hidden < WHOLE:
         return project(expand(y, *expansion), *projection, residual)
     result = torch.empty(residual.shape, dtype=residual.dtype)
     pieces = (tensor.flatten(0, -2).split(PIECE // hidden) for tensor in (y, residual, result))

@@ -80,6 +80,9 @@ def channel_energy(x: Tensor) -> Tensor:
     )
 
 
+SQUARES = 1 << 19  #: elements that are squared at a time, so that the squares stay in the cache
+
+
 class _ChannelEnergy(torch.autograd.Function):
     """The root of a sum of squares, whose gradient is 0 and not 0/0 where all of a channel is 0."""
 
@@ -87,7 +90,8 @@ class _ChannelEnergy(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         # The sum is in fp32 for bfloat16, too, whose squares are off by 2⁻⁹ this way and that.
         wide = torch.promote_types(x.dtype, torch.float32)
-        energy = x.square().sum((1, 2), keepdim=True, dtype=wide).sqrt_()
+        positions = x.flatten(1, 2).split(max(SQUARES // (len(x) * x.shape[3]), 1), dim=1)
+        energy = sum(some.square().sum(1, dtype=wide) for some in positions).sqrt_()[:, None, None]
         ctx.save_for_backward(x, energy)
         return energy
 

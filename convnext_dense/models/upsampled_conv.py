@@ -17,7 +17,7 @@ Legend: B images, C input and O output channels, h × w a small map, H × W the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,11 @@ TAPS = 3
 
 
 def conv3x3_of_upsampled(
-    maps: Sequence[Tensor], weight: Tensor, bias: Tensor | None = None, align_corners: bool = False
+    maps: Sequence[Tensor],
+    weight: Tensor,
+    bias: Tensor | None = None,
+    align_corners: bool = False,
+    convolution: Callable[[Tensor, Tensor, Tensor | None], Tensor] = conv3x3,
 ) -> Tensor:
     """Convolve the concatenation of `maps`, all resized to the first one's size, padded by one zero.
 
@@ -41,13 +45,14 @@ def conv3x3_of_upsampled(
         weight: (O, Σ C_k, 3, 3).
         bias: (O,) or None.
         align_corners: As of `F.interpolate`.
+        convolution: What convolves the first map with its part of the weight: `conv3x3` or `direct3x3`.
 
     Returns:
         (B, O, H, W).
     """
     first, *small = maps
     weights = weight.split([m.shape[1] for m in maps], dim=1)
-    full = conv3x3(first, weights[0], bias)
+    full = convolution(first, weights[0], bias)
     if not small:
         return full
     rows, row_weights = _tapped_rows(small, weights[1:], first.shape[2:], align_corners)

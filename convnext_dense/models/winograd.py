@@ -49,7 +49,8 @@ _G = (
 class WinogradConv2d(nn.Conv2d):
     """`nn.Conv2d` that goes by `conv3x3` where it is one: `conv_cfg=dict(type="WinogradConv2d")` in configs.
 
-    Arguments, parameters, state dict and, but for rounding, results and gradients are those of `nn.Conv2d`.
+    Arguments, parameters, state dict and, but for rounding, results and gradients are those of `nn.Conv2d`;
+    see `conv3x3` for memory formats and derivatives.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,24 +69,33 @@ def is_conv3x3(conv: nn.Conv2d) -> bool:
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolve with a 3×3 filter, one zero around the map, by the faster way.
 
+    Winograd's has first derivatives alone, and none of `torch.func`'s.
+
     Args:
         x: (B, C, H, W), best in channels_last memory.
         weight: (K, C, 3, 3).
         bias: (K,) or None.
 
     Returns:
-        (B, K, H, W).
+        (B, K, H, W); in channels_last memory if it went Winograd's way, else as PyTorch has it.
     """
     if _pays(x, weight):
         return _Winograd.apply(x, weight, bias)
+    return direct3x3(x, weight, bias)
+
+
+def direct3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolve as `conv3x3` does, by PyTorch."""
     return F.conv2d(x, weight, bias, padding=1)
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
     """Whether Winograd's way is faster and precise enough; compilers and tracers get the plain one."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled("cpu"):
+        return False
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.dtype != weight.dtype:
         return False
-    if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if x.ndim != 4 or torch.get_float32_matmul_precision() != "highest":  # products may be rounded to 16 bits
         return False
     tiles = len(x) * -(-x.shape[2] // TILE) * -(-x.shape[3] // TILE)
     return min(weight.shape[:2]) >= MIN_CHANNELS and tiles >= MIN_TILES
@@ -102,17 +112,21 @@ class _Winograd(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         of_map, of_weight, of_bias = ctx.needs_input_grad
-        return (
-            _convolve(gradient, weight.flip(2, 3).transpose(0, 1), None) if of_map else None,
-            _weight_gradient(x, gradient) if of_weight else None,
-            gradient.sum((0, 2, 3)) if of_bias else None,
-        )
+        with torch.autocast("cpu", enabled=False):  # products in fp32, as forwards
+            return (
+                _convolve(gradient, weight.flip(2, 3).transpose(0, 1), None) if of_map else None,
+                _weight_gradient(x, gradient) if of_weight else None,
+                gradient.sum((0, 2, 3)) if of_bias else None,
+            )
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     filters = _transform_filter(weight)
     outputs = len(weight)
-    result = x.new_empty(len(x), *x.shape[2:], outputs)
+    # It is written through a view and no view itself: of those autograd allows no in-place activation.
+    size = len(x), outputs, *x.shape[2:]
+    result = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
+    last = result.permute(0, 2, 3, 1)
     for images, top, bottom in _chunks(x, outputs):
         part = x.permute(0, 2, 3, 1)[images]
         shape = len(part), bottom - top, -(-x.shape[3] // TILE), outputs
@@ -122,13 +136,13 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ]
         for dx, column in enumerate(zip(*columns, strict=True)):
             for dy, y in enumerate(_contract(column)):
-                target = result[images, TILE * top + dy : TILE * bottom : TILE, dx::TILE]
+                target = last[images, TILE * top + dy : TILE * bottom : TILE, dx::TILE]
                 y = y.view(shape)[:, : target.shape[1], : target.shape[2]]
                 if bias is None:
                     target.copy_(y)
                 else:
                     torch.add(y, bias, out=target)
-    return result.permute(0, 3, 1, 2)
+    return result
 
 
 def _product(v: Tensor, u: Tensor) -> Tensor:

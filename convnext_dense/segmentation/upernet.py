@@ -14,9 +14,9 @@ from mmengine.registry import MODELS
 from mmseg.models.decode_heads import UPerHead
 from torch import Tensor
 
-from ..models.conv_norm import convolve, finish, is_plain, weight_and_bias
+from ..models.conv_norm import convolve, fold_norm, folds_norm, is_plain
 from ..models.upsampled_conv import conv3x3_of_upsampled
-from ..models.winograd import is_conv3x3
+from ..models.winograd import WinogradConv2d, conv3x3, direct3x3, is_conv3x3
 from .banded_loss import BandedLoss
 
 
@@ -27,7 +27,9 @@ class FusedUPerHead(BandedLoss, UPerHead):
     Arguments, parameters, state dict and results are those of `UPerHead`; see
     `convnext_dense.models.upsampled_conv` for why the order may be changed. The fusion convolution, two
     thirds of UperNet-T's multiply-accumulates, becomes three times cheaper, and neither its 4C-channel input
-    nor the pyramid pooling's is made. The loss needs no logits of the label map's size, see `BandedLoss`.
+    nor the pyramid pooling's is made. With `conv_cfg=dict(type="WinogradConv2d")` what is left of its 3×3
+    convolutions takes Winograd's way. In evaluation batch norm is part of the weights where the map is larger
+    than these. The loss needs no logits of the label map's size, see `BandedLoss`.
 
     Args:
         fused: Whether to do so; False computes as `UPerHead` does, to compare with.
@@ -66,5 +68,10 @@ class FusedUPerHead(BandedLoss, UPerHead):
 
     def _fuse(self, module: ConvModule, maps: Sequence[Tensor]) -> Tensor:
         """Run a module on the concatenation of maps, all resized to the first one's size."""
-        weight, bias = weight_and_bias(module)
-        return finish(conv3x3_of_upsampled(maps, weight, bias, self.align_corners), module)
+        folds = folds_norm(module, maps[0])
+        weight, bias = fold_norm(module) if folds else (module.conv.weight, module.conv.bias)
+        convolution = conv3x3 if isinstance(module.conv, WinogradConv2d) else direct3x3
+        fused = conv3x3_of_upsampled(maps, weight, bias, self.align_corners, convolution)
+        if module.with_norm and not folds:
+            fused = module.norm(fused)
+        return module.activate(fused) if module.with_activation else fused

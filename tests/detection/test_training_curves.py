@@ -37,11 +37,12 @@ def curves(model):
 
 
 @pytest.mark.parametrize(("config", "seed"), [(tiny.mask_rcnn, 0), (tiny.cascade_mask_rcnn, 4)])
-def test_the_stock_curves(config, seed):
+def test_the_stock_curves(config, seed, winograd_calls):
     stock, ours = tiny.build(config(), seed), tiny.build(tiny.with_our_heads(config()), seed)
     ours.load_state_dict(stock.state_dict(), strict=True)
     expected, found = curves(stock), curves(ours)
     torch.testing.assert_close(found[:2], expected[:2], rtol=1e-9, atol=1e-12)
     # a rounding that meets a tie, such as a mask bin covered by just one half, moves a loss by 1e-5
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+    assert len(winograd_calls) > 10 * STEPS  # of the neck, the RPN and the mask heads, forwards and backwards
     assert (expected[-1] / expected[0] - 1).abs().max() > 0.01  # the weights have moved

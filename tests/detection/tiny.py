@@ -108,15 +108,16 @@ def cascade_mask_rcnn():
 
 
 def with_our_heads(config):
-    """Return the config with the heads and the RoI extractors of this project."""
+    """Return the config with the heads, RoI extractors and convolutions of this project."""
     config = copy.deepcopy(config)
     config.rpn_head.type = "LeanRPNHead"
+    config.neck.conv_cfg = dict(type="WinogradConv2d")
     heads = config.roi_head
     for head in heads.bbox_head if isinstance(heads.bbox_head, list) else [heads.bbox_head]:
         head.update(type="LeanConvFCBBoxHead", num_shared_fcs=2)
     heads.bbox_roi_extractor.type = heads.mask_roi_extractor.type = "PreciseRoIExtractor"
     for head in heads.mask_head if isinstance(heads.mask_head, list) else [heads.mask_head]:
-        head.type = "WindowedMaskHead"
+        head.update(type="WindowedMaskHead", conv_cfg=dict(type="WinogradConv2d"))
     return config
 
 

@@ -22,7 +22,8 @@ def passes_of_norm(made, x):
     """Return the module's result by `convolve`, and how often its norm ran by itself."""
     calls = []
     if made.with_norm:
-        made.norm.register_forward_hook(lambda *_: calls.append(None))
+        forward = made.norm.forward
+        made.norm.forward = lambda y: (calls.append(None), forward(y))[1]
     return convolve(x, made), len(calls)
 
 
@@ -62,6 +63,34 @@ def test_other_modules_run_as_they_are(norm, arguments, training):
     found, passes = passes_of_norm(made, x)
     assert torch.equal(found, made(x))
     assert passes == (1 if norm else 0)
+
+
+def test_a_weight_larger_than_the_map_is_not_multiplied():
+    _, passes = passes_of_norm(module().eval(), torch.randn(1, 4, 6, 6, dtype=torch.float64))
+    assert passes == 1
+    _, passes = passes_of_norm(module().eval(), torch.randn(1, 4, 6, 7, dtype=torch.float64))
+    assert passes == 0
+
+
+@pytest.mark.parametrize("part", ["the module", "conv", "bn"])
+@pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_are_called(kind, part):
+    made, calls = module().eval(), []
+    owner = made if part == "the module" else getattr(made, part)
+    getattr(owner, kind)(lambda *_: calls.append(None))
+    convolve(torch.randn(2, 4, 5, 7, dtype=torch.float64), made)
+    assert len(calls) == 1
+
+
+def test_something_else_in_its_place():
+    x = torch.randn(2, 4, 5, 7)
+    assert convolve(x, torch.nn.Identity()) is x
+
+
+def test_winograds_way_with_the_norm_folded(winograd_calls):
+    made = module(conv_cfg={"type": "WinogradConv2d"}).eval()
+    convolve(torch.randn(2, 4, 5, 7, dtype=torch.float64), made)
+    assert winograd_calls == [(2, 4, 5, 7)]
 
 
 def test_gradients_of_a_frozen_norm():

@@ -6,7 +6,6 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from convnext_dense.benchmark.stock import build_pair, shipped_model
-from convnext_dense.models import winograd
 
 STEPS, CLASSES, SIZE = 20, 5, (72, 104)
 
@@ -45,14 +44,14 @@ def curve(model):
 
 @pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``")
 @pytest.mark.parametrize("arch", [pytest.param("tiny", marks=pytest.mark.full), "v2_atto"])
-def test_the_stock_curves(arch, monkeypatch):
+def test_the_stock_curves(arch, winograd_calls):
     """All at once: backbone, fused head, Winograd's convolutions, losses in bands."""
-    monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)
-    monkeypatch.setattr(winograd, "MIN_TILES", 1)
     cfg = shipped_model("upernet", arch)
     for head in (cfg.decode_head, cfg.auxiliary_head):
         head.update(channels=16, num_classes=CLASSES)
     ours, stock = build_pair("upernet", cfg)
     found, expected = curve(ours), curve(stock)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    # forwards and backwards: fusion, pyramid pooling, three levels and the auxiliary head
+    assert len(winograd_calls) == STEPS * 2 * 6
     assert expected[-1, -2] < expected[0, -2], "it learns"
