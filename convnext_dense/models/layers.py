@@ -171,8 +171,9 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         (B, H, W, D), contiguous where `x` is.
     """
     # On CPU oneDNN's 1x1 convolution is twice as fast as the BLAS behind `linear`; it has no float64,
-    # and float16 only on the newest processors.
-    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16):
+    # and float16 only on the newest processors. A compiler copies maps before and after such a convolution.
+    is_fast = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+    if is_fast and not torch.compiler.is_compiling():
         return _pointwise_conv(x, weight, bias)
     return F.linear(x, weight, bias)
 
@@ -180,9 +181,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def _pointwise_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     shape = (*x.shape[:-1], weight.shape[0])
     # A single thread (torchrun's default) reaches oneDNN only with 16 images or more: pass rows as images.
-    # The compiler cannot trace the number of threads.
-    many_rows = not torch.compiler.is_compiling() and x.shape[0] * x.shape[1] >= 16
-    if many_rows and torch.get_num_threads() == 1:
+    if x.shape[0] * x.shape[1] >= 16 and torch.get_num_threads() == 1:
         x = x.reshape(-1, 1, *x.shape[2:])
     y = F.conv2d(x.permute(0, 3, 1, 2), weight[:, :, None, None], bias)
     return y.permute(0, 2, 3, 1).reshape(shape)
