@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
 from .arch import ARCHS, NUM_STAGES, Arch, parse_arch, parse_checkpointed, parse_stages
+from .depthwise import DepthwiseConv2d
 from .fused_mlp import can_fuse, expand, expand_and_project, project, project_responses
 from .layers import GRN, DropPath, LayerNorm2d, pointwise
 from .pretrained import split_init_cfg
@@ -44,7 +45,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.layer_scale_init_value = layer_scale_init_value
-        self.dwconv = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
+        self.dwconv = DepthwiseConv2d(dim, kernel_size=7)
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.pwconv1 = nn.Linear(dim, 4 * dim)
         self.grn = GRN(4 * dim) if use_grn else None
