@@ -22,8 +22,8 @@ from torch import Tensor
 _DTYPES = (torch.float32, torch.bfloat16)
 
 # From the first size on a hidden map is computed in pieces of the second, in elements: the C library returns
-# blocks above 32 MiB (in fp32) to the system at once, whose clearing of new ones costs a third of the time.
-WHOLE, PIECE = 1 << 23, 1 << 22
+# large blocks (16 to 32 MiB) to the system at once, whose clearing of new ones costs a third of the time.
+WHOLE, PIECE = 1 << 22, 1 << 21
 
 
 def can_fuse(x: Tensor) -> bool:
