@@ -44,8 +44,8 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 def _pays(x: Tensor, dtype: torch.dtype) -> bool:
-    """Whether oneDNN has both kernels; compilers and tracers get the plain convolution."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not torch.backends.mkldnn.enabled:
+    """Whether oneDNN has both kernels; a tracer gets the plain convolution."""
+    if torch.jit.is_tracing() or not torch.backends.mkldnn.enabled:
         return False
     return x.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
 

@@ -102,8 +102,22 @@ def test_only_gradients_that_are_wanted(calls):
     assert len(calls) == 1, "none of frozen filters"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled(dtype, calls):
+    torch.manual_seed(0)
+    x, probe = (torch.randn(2, 16, 20, 24).to(memory_format=torch.channels_last) for _ in range(2))
+    conv = DepthwiseConv2d(16, 7)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        expected = results(conv, x, probe)
+        conv.forward = torch.compile(conv.forward, dynamic=False)
+        compiled = results(conv, x, probe)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-2
+    for ours, eager in zip(compiled, expected, strict=True):
+        assert (ours - eager).abs().max() < tolerance * eager.abs().max()
+
+
 def test_the_plain_convolution_otherwise():
-    """Without gradients, in float64, where a compiler or tracer looks: the same module."""
+    """Without gradients, in float64, where a tracer looks: the same module."""
     conv = DepthwiseConv2d(4, 7)
     x = torch.randn(1, 4, 9, 8)
     expected = F.conv2d(x, conv.weight, conv.bias, padding=3, groups=4)
