@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import UserError
 from .arch import ARCHS, NUM_STAGES, Arch, parse_arch, parse_checkpointed, parse_stages
 from .depthwise import DepthwiseConv2d
-from .fused_mlp import can_fuse, expand, expand_and_project, project, project_responses
+from .fused_mlp import can_fuse, expand, expand_and_project, expand_and_project_responses, project
 from .layers import GRN, DropPath, LayerNorm2d, pointwise
 from .pretrained import split_init_cfg
 
@@ -84,12 +84,11 @@ class Block(nn.Module):
         if self.gamma is not None:
             weight, bias = weight * self.gamma[:, None], bias * self.gamma
         if self.grn is None:
-            return expand_and_project(y, expansion, (weight, bias), residual).permute(0, 3, 1, 2)
-        y = expand(y, *expansion)  # (B, h, w, 4C)
-        if y.shape[1] * y.shape[2] > x.shape[1]:  # the map is larger than the weight
-            out = project_responses(y, self.grn.scale(y), self.grn.beta, weight, bias, residual)
+            out = expand_and_project(y, expansion, (weight, bias), residual)
+        elif y.shape[1] * y.shape[2] > x.shape[1]:  # the hidden map is larger than the weight
+            out = expand_and_project_responses(y, expansion, self.grn, (weight, bias), residual)
         else:
-            out = project(self.grn(y), weight, bias, residual)
+            out = project(self.grn(expand(y, *expansion)), weight, bias, residual)
         return out.permute(0, 3, 1, 2)
 
     def _project(self, y: Tensor) -> Tensor:

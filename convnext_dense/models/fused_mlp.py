@@ -3,9 +3,9 @@
 The branch's work is x + W₂ · f(GELU(W₁ y + b₁)) + b₂ with f the identity (V1) or GRN (V2). Written operator
 by operator, the (B, H, W, 4C) hidden map, the largest of the network, is written and read once for each.
 oneDNN applies GELU (by erf, as PyTorch's) to a product, and adds the residual map to one, before they leave
-the registers, so that the hidden map is written once and read once. GRN needs a pass of its own for the
-channels' energy; its scale s and shift β go into the second layer, where the map has more positions than
-channels:
+the registers, so that the hidden map is written once and read once. GRN's channels are squared and summed
+piece by piece, while a piece is in the cache; its scale s and shift β go into the second layer, where the
+map has more positions than channels:
 
     W₂ (s ⊙ h + β) + b₂ = (W₂ diag(s)) h + (W₂ β + b₂)
 
@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from .layers import GRN, sum_of_squares
 
 _DTYPES = (torch.float32, torch.bfloat16)
 
@@ -82,23 +84,32 @@ def project(h: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor
     return torch.ops.mkldnn._linear_pointwise.binary(h, residual, weight, bias, "add")
 
 
-def project_responses(
-    h: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor, residual: Tensor
+def expand_and_project_responses(
+    y: Tensor, expansion: tuple[Tensor, Tensor], grn: GRN, projection: tuple[Tensor, Tensor], residual: Tensor
 ) -> Tensor:
-    """Return W₂ (s ⊙ h + β) + b₂ + residual, without a scaled copy of the hidden map.
+    """Return W₂ (s ⊙ h + β) + b₂ + residual for h = GELU(W₁ y + b₁), without a scaled copy of h.
 
     Args:
-        h: Hidden map (B, H, W, 4C).
-        scale: s, (B, 1, 1, 4C), fp32.
-        shift: β, (1, 1, 1, 4C).
-        weight: (C, 4C).
-        bias: (C,).
-        residual: (B, H, W, C).
+        y: (B, H, W, C).
+        expansion: W₁ (4C, C) and b₁.
+        grn: What gives s for each image, and β.
+        projection: W₂ (C, 4C) and b₂, with the layer scale if there is one.
+        residual: (B, H, W, C); the result has its dtype.
     """
-    wide = weight.to(scale.dtype)
-    bias = bias + wide @ shift.flatten().to(scale.dtype)
-    images = [project(h[i : i + 1], wide * scale[i, 0], bias, residual[i : i + 1]) for i in range(h.shape[0])]
-    return images[0] if len(images) == 1 else torch.cat(images)
+    hidden = len(expansion[0])
+    weight = projection[0].to(torch.promote_types(projection[0].dtype, torch.float32))
+    bias = projection[1] + weight @ grn.beta.flatten().to(weight.dtype)
+    rows = y.shape[1] * y.shape[2]
+    step = rows if rows * hidden < WHOLE else PIECE // hidden
+    parts = []
+    for image, its_residual in zip(y.flatten(1, 2), residual.flatten(1, 2), strict=True):
+        responses = [expand(some, *expansion) for some in image.split(step)]
+        squares = torch.stack([sum_of_squares(h[None]) for h in responses]).sum(0)
+        scaled = weight * grn.scale_for(squares.sqrt()[:, None, None])[0, 0]
+        for h, some_residual in zip(responses, its_residual.split(step), strict=True):
+            parts.append(project(h, scaled, bias, some_residual))
+    result = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return result.view(residual.shape)
 
 
 def _dtype(x: Tensor) -> torch.dtype:

@@ -54,7 +54,10 @@ class GRN(nn.Module):
 
     def scale(self, x: Tensor) -> Tensor:
         """Return each channel's factor for `x` (B, H, W, channels): (B, 1, 1, channels), at least fp32."""
-        energy = channel_energy(x)
+        return self.scale_for(channel_energy(x))
+
+    def scale_for(self, energy: Tensor) -> Tensor:
+        """Return each channel's factor for its energy ‖x‖ (B, 1, 1, channels)."""
         return 1 + self.gamma * (energy / (energy.mean(dim=-1, keepdim=True) + self.eps))
 
     def extra_repr(self) -> str:
@@ -83,15 +86,20 @@ def channel_energy(x: Tensor) -> Tensor:
 SQUARES = 1 << 19  #: elements that are squared at a time, so that the squares stay in the cache
 
 
+def sum_of_squares(x: Tensor) -> Tensor:
+    """Return Σ x² over positions, at least in fp32: (B, C) for `x` (B, positions, C)."""
+    # In fp32 for bfloat16, too, whose squares are off by 2⁻⁹ this way and that.
+    wide = torch.promote_types(x.dtype, torch.float32)
+    positions = x.split(max(SQUARES // (len(x) * x.shape[2]), 1), dim=1)
+    return torch.stack([some.square().sum(1, dtype=wide) for some in positions]).sum(0)
+
+
 class _ChannelEnergy(torch.autograd.Function):
     """The root of a sum of squares, whose gradient is 0 and not 0/0 where all of a channel is 0."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        # The sum is in fp32 for bfloat16, too, whose squares are off by 2⁻⁹ this way and that.
-        wide = torch.promote_types(x.dtype, torch.float32)
-        positions = x.flatten(1, 2).split(max(SQUARES // (len(x) * x.shape[3]), 1), dim=1)
-        energy = sum(some.square().sum(1, dtype=wide) for some in positions).sqrt_()[:, None, None]
+        energy = sum_of_squares(x.flatten(1, 2)).sqrt_()[:, None, None]
         ctx.save_for_backward(x, energy)
         return energy
 

@@ -52,18 +52,20 @@ def test_the_same_map_as_with_gradients(use_grn, batch, height, width):
     assert torch.equal(x, kept), "the input is the caller's"
 
 
+@pytest.mark.parametrize("use_grn", [False, True])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_a_large_hidden_map_in_pieces(channels_last, monkeypatch):
-    block = make_block(use_grn=False)
+def test_a_large_hidden_map_in_pieces(channels_last, use_grn, monkeypatch):
+    """V2's pieces are of one image, each of which has a scale of its own."""
+    block = make_block(use_grn)
     x = torch.randn(2, 24, 7, 9)
     x = x.to(memory_format=torch.channels_last) if channels_last else x
     with torch.no_grad():
         expected = block(x)
         monkeypatch.setattr(fused_mlp, "WHOLE", 0)
-        monkeypatch.setattr(fused_mlp, "PIECE", 96 * 50)  # of 126 positions
+        monkeypatch.setattr(fused_mlp, "PIECE", 96 * 50)  # of 126 positions, 63 an image
         with Operators() as ran:
             y = block(x)
-    assert ran.names["mkldnn::_linear_pointwise"] == 3
+    assert ran.names["mkldnn::_linear_pointwise"] == (4 if use_grn else 3)
     torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-6)
 
 
