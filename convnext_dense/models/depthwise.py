@@ -18,6 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+# Elsewhere a filter of a map's size may meet a kernel written for no such thing.
+_HAS_KERNELS = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith(
+    "AVX"
+)
+
 
 class DepthwiseConv2d(nn.Conv2d):
     """One k × k filter per channel, stride 1, zeros around the map, outputs of the map's size.
@@ -36,18 +41,25 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve `x` (B, C, H, W)."""
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        if not (torch.is_grad_enabled() and self.weight.requires_grad and _pays(x, dtype)):
+        dtype = self._training_dtype(x)
+        if dtype is None:
             return super().forward(x)
         bias = None if self.bias is None else self.bias.to(dtype)
         return _Depthwise.apply(x.to(dtype), self.weight.to(dtype), bias)
 
-
-def _pays(x: Tensor, dtype: torch.dtype) -> bool:
-    """Whether oneDNN has both kernels; a tracer gets the plain convolution."""
-    if torch.jit.is_tracing() or not torch.backends.mkldnn.enabled:
-        return False
-    return x.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
+    def _training_dtype(self, x: Tensor) -> torch.dtype | None:
+        """Return the dtype in which oneDNN computes gradients the fast way, None if they go PyTorch's way."""
+        if not (torch.is_grad_enabled() and self.weight.requires_grad) or torch.jit.is_tracing():
+            return None
+        if x.device.type != "cpu" or x.ndim != 4 or not (_HAS_KERNELS and torch.backends.mkldnn.enabled):
+            return None
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+        elif x.dtype == self.weight.dtype:
+            dtype = x.dtype
+        else:  # PyTorch says what is wrong
+            return None
+        return dtype if dtype in (torch.float32, torch.bfloat16) else None
 
 
 class _Depthwise(torch.autograd.Function):
