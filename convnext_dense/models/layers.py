@@ -90,7 +90,7 @@ def sum_of_squares(x: Tensor) -> Tensor:
     """Return Σ x² over positions, at least in fp32: (B, C) for `x` (B, positions, C)."""
     # In fp32 for bfloat16, too, whose squares are off by 2⁻⁹ this way and that.
     wide = torch.promote_types(x.dtype, torch.float32)
-    positions = x.split(max(SQUARES // (len(x) * x.shape[2]), 1), dim=1)
+    positions = x.split(max(SQUARES // max(len(x) * x.shape[2], 1), 1), dim=1)
     return torch.stack([some.square().sum(1, dtype=wide) for some in positions]).sum(0)
 
 
